@@ -1,0 +1,86 @@
+"""What Airflow learns about both providers."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+import pytest
+from dremio_provider.get_provider_info import get_provider_info as dremio_info
+from superset_provider.get_provider_info import get_provider_info as superset_info
+
+INFOS = [pytest.param(dremio_info, id="dremio"), pytest.param(superset_info, id="superset")]
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("info", INFOS)
+def test_it_fits_airflows_schema(info: Any) -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(info(), schema)
+
+
+@pytest.mark.parametrize("info", INFOS)
+def test_either_entry_point_answers_for_the_whole_distribution(info: Any) -> None:
+    # Airflow reads one entry point per distribution and silently skips the others.
+    types = {entry["connection-type"] for entry in info()["connection-types"]}
+    assert types == {"dremio", "superset"}
+    assert info()["name"] == "Apache Superset and Dremio"
+
+
+def test_everything_that_is_named_can_be_imported() -> None:
+    info = dremio_info()
+    for kind in ("hooks", "operators", "triggers"):
+        for entry in info[kind]:
+            for module in entry["python-modules"]:
+                importlib.import_module(module)
+    for link in info["extra-links"]:
+        assert _import(link)().name
+    for entry in info["connection-types"]:
+        hook = _import(entry["hook-class-name"])
+        assert hook.conn_type == entry["connection-type"]
+        assert hook.hook_name == entry["hook-name"]
+        assert hook.default_conn_name == f"{hook.conn_type}_default"
+
+
+def test_airflow_registers_both_connection_types(tmp_path: Path) -> None:
+    script = (
+        "from airflow.providers_manager import ProvidersManager as M; m = M(); m.initialize_providers_hooks();"
+        "print('found', [m.hooks[t].hook_name for t in ('dremio', 'superset')],"
+        "sorted(f for f in m.connection_form_widgets if f.startswith('extra__dremio__')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert (
+        "found ['Dremio', 'Apache Superset'] ['extra__dremio__edition', 'extra__dremio__flight_port', "
+        "'extra__dremio__tls', 'extra__dremio__verify']"
+    ) in done.stdout
+
+
+def test_a_dag_file_can_import_the_operators_without_heavy_libraries() -> None:
+    imports = (
+        "import dremio_provider.operators.reflections, dremio_provider.operators.sql;"
+        "import superset_provider.operators.warm_dashboard;"
+    )
+    heavy = "print('heavy', [m for m in ('pyarrow', 'pandas', 'sqlalchemy', 'cosmos') if m in sys.modules])"
+    first = "import sys; from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, conf;"
+    ours, without = (
+        subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True).stdout
+        for text in (first + imports + heavy, first + heavy)
+    )
+    assert ours == without
