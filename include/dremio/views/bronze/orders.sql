@@ -1,0 +1,3 @@
+-- Every version of every order that was landed.
+select *
+from lake.datalake.bronze.postgres.orders

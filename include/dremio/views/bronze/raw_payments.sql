@@ -1,0 +1,3 @@
+-- Every answer of the payment provider, one folder per load.
+select *
+from lake.datalake.bronze.api.payments

@@ -1,0 +1,3 @@
+-- Every batch of returns the partner delivered; all columns are text.
+select *
+from lake.datalake.bronze.files.csv_import

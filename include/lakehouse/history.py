@@ -1,0 +1,126 @@
+"""Run history in PostgreSQL: the state of every Airbyte connection, and every dbt invocation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lakehouse import archive, connections, metadata_store
+from lakehouse.airbyte import ConfigApi
+from lakehouse.dbt_results import DbtInvocation, log_lines, read_invocation
+from lakehouse.lake import Lake
+
+_log = logging.getLogger(__name__)
+
+_UPSERT_STATE = """
+    INSERT INTO airbyte_state (connection_id, state, updated_at)
+    VALUES (%s, %s, NOW())
+    ON CONFLICT (connection_id) DO UPDATE SET state = EXCLUDED.state, updated_at = EXCLUDED.updated_at
+    WHERE airbyte_state.state IS DISTINCT FROM EXCLUDED.state
+"""
+_UPSERT_RUN = """
+    INSERT INTO dbt_run_history
+        (run_id, project_name, started_at, completed_at, status, models_run, tests_run, metadata)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (run_id) DO UPDATE SET
+        project_name = EXCLUDED.project_name, started_at = EXCLUDED.started_at, completed_at = EXCLUDED.completed_at,
+        status = EXCLUDED.status, models_run = EXCLUDED.models_run, tests_run = EXCLUDED.tests_run,
+        metadata = EXCLUDED.metadata
+"""
+
+
+def record_airbyte_state(connection_id: str) -> bool:
+    """Keep the sync state of one connection in ``airbyte_state``.
+
+    Args:
+        connection_id: The Airbyte connection, a UUID.
+
+    Returns:
+        Whether the state is another one than what was kept.
+
+    Raises:
+        AirbyteError: When Airbyte cannot be asked.
+        MetadataStoreError: When PostgreSQL cannot be reached.
+    """
+    with ConfigApi.from_connection() as api:
+        state = api.state(connection_id)
+    with metadata_store.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(_UPSERT_STATE, (connection_id, json.dumps(state)))
+        changed = cursor.rowcount > 0
+    return changed
+
+
+def record_dbt_invocation(project_dir: str, context: Any = None, **_: Any) -> None:
+    """Keep one dbt invocation in the run history and its log in the lake: a callback for Cosmos operators.
+
+    Cosmos calls it after dbt has ended, well or badly, and before it raises. What goes wrong here is logged and does
+    not fail the dbt task: history must not stop the data.
+
+    Args:
+        project_dir: The folder dbt ran in.
+        context: The Airflow context of the task.
+    """
+    folder = Path(project_dir)
+    if not (folder / "target" / "run_results.json").is_file():
+        _log.warning("dbt history: %s has no target/run_results.json: this dbt command is not recorded", folder)
+        return
+    try:
+        invocation = load_dbt_invocation(folder, context)
+    except Exception:
+        _log.warning("dbt history: the invocation in %s could not be recorded", folder, exc_info=True)
+    else:
+        _log.info("dbt history: %s recorded as %s", invocation.run_id, invocation.status)
+
+
+def load_dbt_invocation(project_dir: Path, context: Any = None) -> DbtInvocation:
+    """Keep one dbt invocation in ``dbt_run_history`` and its log in the lake; doing it again changes nothing.
+
+    Args:
+        project_dir: The folder dbt ran in.
+        context: The Airflow context of the task, when there is one.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        ValueError: When dbt's results cannot be read.
+        MetadataStoreError: When PostgreSQL cannot be reached.
+    """
+    invocation = read_invocation(project_dir, _airflow_ids(context))
+    with metadata_store.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            _UPSERT_RUN,
+            (
+                invocation.run_id,
+                invocation.project_name,
+                invocation.started_at,
+                invocation.completed_at,
+                invocation.status,
+                invocation.models_run,
+                invocation.tests_run,
+                json.dumps(invocation.metadata),
+            ),
+        )
+    key = archive.log_key("dbt", invocation.started_at, invocation.run_id)
+    archive.store(Lake.from_connection(), key, log_lines(project_dir, invocation, _secrets()))
+    return invocation
+
+
+def _airflow_ids(context: Any) -> dict[str, Any]:
+    """Return which task of which run it was; an empty dict outside Airflow."""
+    task = (context or {}).get("task_instance") or (context or {}).get("ti")
+    if task is None:
+        return {}
+    names = ("dag_id", "run_id", "task_id", "try_number", "map_index")
+    return {name: getattr(task, name, None) for name in names}
+
+
+def _secrets() -> list[str]:
+    """Return what must not stand in a kept log: dbt's debug log shows what the adapter was given."""
+    try:
+        password = connections.get("dremio_default").password
+    except connections.ConnectionMissing:
+        return []
+    return [password] if password else []

@@ -1,0 +1,57 @@
+"""The platform's own PostgreSQL database (Airflow connection ``metadata_postgres``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lakehouse import connections
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as PostgresConnection
+
+DEFAULT_CONNECTION = "metadata_postgres"
+
+
+class MetadataStoreError(RuntimeError):
+    """The metadata database cannot be reached."""
+
+
+@contextmanager
+def transaction(conn_id: str = DEFAULT_CONNECTION) -> Iterator[PostgresConnection]:
+    """Open one transaction: committed at the end, rolled back on an error.
+
+    Args:
+        conn_id: An Airflow connection of type postgres.
+
+    Yields:
+        The psycopg2 connection.
+
+    Raises:
+        MetadataStoreError: When the database cannot be reached.
+    """
+    import psycopg2
+
+    address = connections.get(conn_id)
+    try:
+        connection = psycopg2.connect(
+            host=address.host,
+            port=address.port or 5432,
+            dbname=address.schema,
+            user=address.login,
+            password=address.password,
+            connect_timeout=5,
+            options="-c statement_timeout=60000 -c timezone=UTC",
+            application_name="lakehouse",
+        )
+    except psycopg2.OperationalError as error:
+        raise MetadataStoreError(
+            f"PostgreSQL at {address.host}:{address.port or 5432}/{address.schema} cannot be reached: "
+            f"{str(error).strip()}. Start it, or correct the Airflow connection {conn_id!r}."
+        ) from error
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,154 @@
+"""The one order and the one copy of every record that a bronze partition keeps, whatever order they arrived in.
+
+Records with a complete key come first, sorted by key and cursor; then those without one. A record that was delivered
+several times is kept once, as first extracted. The result depends on the set of deliveries only, so that a second
+load of the same deliveries, or of some of them again, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.config import Stream
+from lakehouse.contracts import data_columns
+
+BUCKET_ROWS = 250_000  # rows that are sorted in memory at a time; wider spread goes through local files
+_SAMPLE_EVERY = 100
+_FIRST_SEEN = ("_airbyte_extracted_at", "_airbyte_raw_id")
+
+
+def sorted_records(
+    pieces: Iterable[pa.Table], total_rows: int, sample: pa.ChunkedArray, stream: Stream, work: Path
+) -> Iterator[pa.Table]:
+    """Sort records and drop repeated deliveries, in bounded memory.
+
+    Args:
+        pieces: The records in any order, all of one schema, in pieces of any size.
+        total_rows: How many there are in all, repeats included.
+        sample: Values of the first key column, from which the ranges are cut; any sample gives the same result.
+        stream: Names the key and the cursor.
+        work: An empty folder for the ranges that do not fit into memory.
+
+    Yields:
+        The records, sorted and without repeats, in pieces.
+    """
+    bounds = _bounds(sample, max(1, -(-total_rows // BUCKET_ROWS)))
+    buckets = _Buckets(work, bounds, stream) if bounds is not None else None
+    if buckets is None:
+        tables = list(pieces)
+        if tables:
+            yield from _arranged(pa.concat_tables(tables), stream)
+        return
+    with buckets:
+        for piece in pieces:
+            buckets.add(piece)
+    for table in buckets.read():
+        yield from _arranged(table, stream)
+
+
+def sample_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return every hundredth value of a column."""
+    picks = pa.array(range(0, len(values), _SAMPLE_EVERY), pa.int64())
+    return values.take(picks)
+
+
+def _bounds(sample: pa.ChunkedArray, count: int) -> pa.Array | None:
+    """Return the lower bounds of all ranges but the first, or None when one range is enough."""
+    values = pc.drop_null(sample)
+    if count == 1 or len(values) < count:
+        return None
+    ordered = values.take(pc.sort_indices(values))
+    picks = pa.array([len(ordered) * part // count for part in range(1, count)], pa.int64())
+    return pc.unique(ordered.take(picks))
+
+
+class _Buckets:
+    """Records, parted by ranges of their first key column into local files."""
+
+    def __init__(self, work: Path, bounds: pa.Array, stream: Stream) -> None:
+        self._bounds = bounds
+        self._stream = stream
+        # One bucket for each range, in order, and the last for records whose first key column is null.
+        self._paths = [work / f"bucket-{number}.arrow" for number in range(len(bounds) + 2)]
+        self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+
+    def __enter__(self) -> _Buckets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def add(self, piece: pa.Table) -> None:
+        leading = piece.column(self._stream.key[0])
+        number = pa.chunked_array([pa.repeat(pa.scalar(0, pa.int32()), len(leading))])
+        for bound in self._bounds:
+            number = pc.add(number, pc.cast(pc.greater_equal(leading, bound), pa.int32()))
+        number = pc.fill_null(number, len(self._bounds) + 1)
+        for value in pc.unique(number).to_pylist():
+            rows = piece.filter(pc.equal(number, value))
+            self._writer(value, piece.schema).write_table(rows)
+
+    def _writer(self, number: int, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
+        if number not in self._writers:
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._writers[number] = pa.ipc.new_stream(str(self._paths[number]), schema, options=options)
+        return self._writers[number]
+
+    def read(self) -> Iterator[pa.Table]:
+        for number, path in enumerate(self._paths):
+            if number in self._writers:
+                with pa.ipc.open_stream(str(path)) as reader:
+                    table = reader.read_all()
+                path.unlink()
+                yield table
+
+
+def _arranged(table: pa.Table, stream: Stream) -> Iterator[pa.Table]:
+    """Yield the records of one range: those with a complete key, then those without."""
+    complete = None
+    for name in stream.key:
+        valid = pc.is_valid(table.column(name))
+        complete = valid if complete is None else pc.and_(complete, valid)
+    yield _keyed(table.filter(complete), stream)
+    if not pc.all(complete).as_py():
+        yield _unique(table.filter(pc.invert(complete)), _version(stream), data_columns(table.schema))
+
+
+def _keyed(table: pa.Table, stream: Stream) -> pa.Table:
+    version = _version(stream)
+    return _unique(table, version, version if stream.sync_mode == "incremental" else data_columns(table.schema))
+
+
+def _version(stream: Stream) -> list[str]:
+    """Return the columns that name a version of a record."""
+    return [*stream.key, stream.cursor] if stream.cursor else list(stream.key)
+
+
+def _unique(table: pa.Table, order: Sequence[str], same: Sequence[str]) -> pa.Table:
+    """Sort by ``order``, then by what makes two rows the same record, and keep the first extracted of each record."""
+    if table.num_rows == 0:
+        return table
+    table = table.combine_chunks()
+    same = [name for name in same if not pa.types.is_nested(table.schema.field(name).type)]
+    keys = list(dict.fromkeys([*order, *same, *_FIRST_SEEN]))
+    table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in keys]))
+    repeated = None
+    for name in same:
+        values = table.column(name)
+        equal = _equal(values.slice(1), values.slice(0, len(values) - 1))
+        repeated = equal if repeated is None else pc.and_(repeated, equal)
+    if repeated is None or not pc.any(repeated).as_py():
+        return table
+    first = pa.chunked_array([pa.array([True]), *pc.invert(repeated).chunks])
+    return table.filter(first)
+
+
+def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Compare values so that a null equals a null."""
+    both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+    return pc.or_(pc.fill_null(pc.equal(left, right), False), both_null)

@@ -1,0 +1,180 @@
+"""One date partition of bronze: from landing files to the one canonical Parquet file."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakehouse.config import Stream
+from lakehouse.contracts import Mismatch, conform, data_columns, target_schema
+from lakehouse.ordering import sample_of, sorted_records
+
+ROW_GROUP_ROWS = 1_000_000
+_PAGE_BYTES = 1024 * 1024
+_BLOCK_ROWS = 125_000  # divides the row group
+_READ_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Written:
+    """A partition file on local disk: how many rows it has, and the columns the contract does not know."""
+
+    rows: int
+    new_columns: tuple[str, ...]
+
+
+def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> Written:
+    """Merge landing files, and the partition so far, into one partition file.
+
+    Args:
+        stream: The stream and its contract.
+        inputs: Parquet files; the order does not matter.
+        target: The file to write.
+        work: An empty folder for intermediate files.
+
+    Returns:
+        What was written.
+
+    Raises:
+        Mismatch: When a file does not fit the contract.
+    """
+    files = [_open(path) for path in inputs]
+    try:
+        schema, new = target_schema(stream, [file.schema_arrow for file in files])
+        total = sum(file.metadata.num_rows for file in files)
+        sample = _sample(files, stream, schema)
+        pieces = (
+            conform(pa.Table.from_batches([batch]), schema, stream)
+            for file in files
+            for batch in file.iter_batches(batch_size=_READ_ROWS)
+        )
+        rows = write(sorted_records(pieces, total, sample, stream, work), schema, target)
+    finally:
+        for file in files:
+            file.close()
+    return Written(rows, tuple(new))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise Mismatch(f"{path.name} cannot be read as Parquet: {error}", pa.schema([])) from error
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a Parquet file has; raises Mismatch when it is none."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -> pa.ChunkedArray:
+    leading = stream.key[0]
+    kind = schema.field(leading).type
+    chunks: list[pa.Array] = []
+    for file in files:
+        for batch in file.iter_batches(batch_size=_READ_ROWS, columns=[leading]):
+            picked = pa.Table.from_arrays([sample_of(pa.chunked_array([batch.column(0)]))], names=[leading])
+            try:
+                chunks += picked.cast(pa.schema([(leading, kind)])).column(0).chunks
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise Mismatch(f"column {leading} does not become {kind}: {error}", file.schema_arrow) from error
+    return pa.chunked_array(chunks, type=kind)
+
+
+def write(pieces: Iterable[pa.Table], schema: pa.Schema, target: Path) -> int:
+    """Write a partition file with the settings every bronze partition has.
+
+    The result is that of ``pq.write_table`` with row_group_size=1000000, of which it holds one row group at a time.
+
+    Args:
+        pieces: The rows in their final order.
+        schema: Their schema.
+        target: The file.
+
+    Returns:
+        How many rows were written.
+    """
+    rows = 0
+    with pq.ParquetWriter(
+        target,
+        schema,
+        compression="snappy",
+        use_dictionary=True,
+        data_page_size=_PAGE_BYTES,
+        write_statistics=True,
+    ) as writer:
+        for group in row_groups(pieces):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            rows += group.num_rows
+    return rows
+
+
+def row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut a stream of tables into tables of one row group each; only the last is smaller.
+
+    Args:
+        pieces: Tables of one schema.
+
+    Yields:
+        Tables in chunks of a fixed length: the bytes of a Parquet file depend on where chunks end.
+    """
+    group: list[pa.Table] = []
+    for block in _blocks(pieces):
+        group.append(block)
+        if len(group) * _BLOCK_ROWS == ROW_GROUP_ROWS:
+            yield pa.concat_tables(group)
+            group = []
+    if group:
+        yield pa.concat_tables(group)
+
+
+def _blocks(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    count = 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += piece.num_rows
+        while count >= _BLOCK_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, _BLOCK_ROWS).combine_chunks()
+            waiting = [joined.slice(_BLOCK_ROWS)]
+            count -= _BLOCK_ROWS
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def same_content(left: Path, right: Path, *, ignore_airbyte: bool) -> bool:
+    """Compare two partition files row group by row group.
+
+    Args:
+        left: One file.
+        right: The other.
+        ignore_airbyte: Whether the columns that Airbyte adds may differ.
+
+    Returns:
+        Whether they hold the same rows in the same order.
+    """
+    if left.stat().st_size == right.stat().st_size and filecmp.cmp(left, right, shallow=False):
+        return True
+    with pq.ParquetFile(left) as one, pq.ParquetFile(right) as two:
+        if not one.schema_arrow.equals(two.schema_arrow) or one.metadata.num_rows != two.metadata.num_rows:
+            return False
+        if _row_group_sizes(one) != _row_group_sizes(two):
+            return False
+        columns = data_columns(one.schema_arrow) if ignore_airbyte else one.schema_arrow.names
+        # A column of a row group at a time, to hold as little as possible.
+        return all(
+            one.read_row_group(number, columns=[name]).equals(two.read_row_group(number, columns=[name]))
+            for number in range(one.num_row_groups)
+            for name in columns
+        )
+
+
+def _row_group_sizes(file: pq.ParquetFile) -> list[int]:
+    return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]

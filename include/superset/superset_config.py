@@ -1,0 +1,69 @@
+"""Superset's configuration, on the sandbox and on the real platform: what differs comes from the environment.
+
+SUPERSET_POSTGRES_DSN     metadata database, postgresql://user:password@host:port/database
+SUPERSET_SECRET_KEY       signs sessions and encrypts the databases' passwords; never change it without re-encrypting
+SUPERSET_REDIS_URL        redis://host:port/db; without it the caches are files below SUPERSET_CACHE_DIR
+SUPERSET_CACHE_DIR        directory of the file caches, shared by all workers (default: <SUPERSET_HOME>/cache)
+SUPERSET_HTTPS            "true" behind TLS: secure cookies and Talisman's headers
+SUPERSET_ROW_LIMIT        most rows of one chart query (default 50000)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_DAY_SECONDS = 86_400
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise RuntimeError(f"{name} is not set; include/superset/superset_config.py needs it.")
+    return value
+
+
+_home = os.environ.get("SUPERSET_HOME") or os.path.expanduser("~/.superset")
+_redis = os.environ.get("SUPERSET_REDIS_URL", "")
+_https = os.environ.get("SUPERSET_HTTPS", "false").lower() == "true"
+
+
+def _cache(prefix: str, seconds: int) -> dict[str, Any]:
+    """Return the configuration of one cache whose entries live ``seconds``."""
+    if _redis:
+        return {
+            "CACHE_TYPE": "RedisCache",
+            "CACHE_DEFAULT_TIMEOUT": seconds,
+            "CACHE_KEY_PREFIX": prefix,
+            "CACHE_REDIS_URL": _redis,
+        }
+    directory = os.environ.get("SUPERSET_CACHE_DIR") or os.path.join(_home, "cache")
+    return {
+        "CACHE_TYPE": "FileSystemCache",
+        "CACHE_DEFAULT_TIMEOUT": seconds,
+        "CACHE_DIR": os.path.join(directory, prefix),
+        "CACHE_THRESHOLD": 0,  # the default of 500 entries would evict what the nightly run has warmed
+        "CACHE_OPTIONS": {"mode": 0o600},
+    }
+
+
+SQLALCHEMY_DATABASE_URI = _required("SUPERSET_POSTGRES_DSN").replace("postgresql://", "postgresql+psycopg2://", 1)
+SECRET_KEY = _required("SUPERSET_SECRET_KEY")
+
+# The default of both is NullCache, with which nothing is cached and nothing can be warmed. A day and a bit: the entries
+# of one night have to last until the next night's are written.
+DATA_CACHE_CONFIG = _cache("data_", _DAY_SECONDS + 6 * 3600)
+CACHE_CONFIG = _cache("meta_", _DAY_SECONDS)
+THUMBNAIL_CACHE_CONFIG = _cache("thumbnails_", 7 * _DAY_SECONDS)
+FILTER_STATE_CACHE_CONFIG = _cache("filters_", 90 * _DAY_SECONDS)
+EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("explore_", 7 * _DAY_SECONDS)
+STORE_CACHE_KEYS_IN_METADATA_DB = True
+
+ROW_LIMIT = int(os.environ.get("SUPERSET_ROW_LIMIT", "50000"))
+SUPERSET_WEBSERVER_TIMEOUT = 120
+
+# Talisman's content policy and secure cookies need TLS; over plain http they lock the browser out.
+TALISMAN_ENABLED = _https
+SESSION_COOKIE_SECURE = _https
+SESSION_COOKIE_SAMESITE = "Lax"
+ENABLE_PROXY_FIX = _https
