@@ -1,0 +1,123 @@
+"""What the connectors have in common: streams, batches, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+Batch: TypeAlias = "pa.RecordBatch | list[dict[str, Any]]"
+"""Records on their way: Arrow where the source is columnar, plain dictionaries where it is JSON."""
+
+Log = Callable[[str, str], None]
+"""``log(level, message)`` with level debug, info, warn or error."""
+
+
+class ConnectorError(Exception):
+    """A connector could not do its work.
+
+    Args:
+        message: what happened, to which service at which address, and what to check; never a secret.
+        origin: ``source`` or ``destination``.
+        failure_type: ``config_error``, ``transient_error`` or ``system_error``, as in Airbyte's failure summary.
+    """
+
+    def __init__(self, message: str, origin: str, failure_type: str = "system_error") -> None:
+        super().__init__(message)
+        self.message = message
+        self.origin = origin
+        self.failure_type = failure_type
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same sync may succeed later without anybody changing anything."""
+        return self.failure_type == "transient_error"
+
+
+class CancelledSync(Exception):
+    """The job was cancelled; raised between two batches."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream as a source describes it.
+
+    Attributes:
+        name: the stream's name.
+        namespace: the schema it lives in, or None for sources without any.
+        json_schema: JSON schema of its records; the order of ``properties`` is the order of the columns.
+        primary_key: paths of the key columns, empty if the source defines none.
+        sync_modes: ``full_refresh`` and, where a cursor can be used, ``incremental``.
+        default_cursor: path of the cursor the source suggests, empty if none.
+    """
+
+    name: str
+    namespace: str | None
+    json_schema: dict[str, Any]
+    primary_key: list[list[str]] = field(default_factory=list)
+    sync_modes: tuple[str, ...] = ("full_refresh",)
+    default_cursor: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the top-level fields, in order."""
+        return list(self.json_schema.get("properties", {}))
+
+
+@dataclass(frozen=True)
+class ConfiguredStream:
+    """A stream as a connection uses it.
+
+    Attributes:
+        stream: what the source describes, narrowed to the selected fields.
+        incremental: read only what is newer than the saved state.
+        overwrite: the destination replaces what earlier syncs wrote.
+        cursor_field: path of the cursor, empty for a full refresh.
+    """
+
+    stream: Stream
+    incremental: bool
+    overwrite: bool
+    cursor_field: list[str] = field(default_factory=list)
+
+
+class StreamReader(Protocol):
+    """One pass over one stream."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the records; bounded memory, never an empty batch."""
+        ...
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the state to save, once :meth:`batches` is exhausted; None for a full refresh."""
+        ...
+
+
+class Source(Protocol):
+    """A configured source."""
+
+    def check(self) -> None:
+        """Prove that the source can be read.
+
+        Raises:
+            ConnectorError: if it cannot.
+        """
+        ...
+
+    def discover(self) -> list[Stream]:
+        """Return the streams the source has.
+
+        Raises:
+            ConnectorError: if the source cannot be reached.
+        """
+        ...
+
+    def read(self, configured: ConfiguredStream, state: dict[str, Any] | None, log: Log) -> StreamReader:
+        """Begin a pass over a stream, after the saved ``state`` if the stream is incremental."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make a read that waits for the network stop soon; called from another thread."""
+        ...

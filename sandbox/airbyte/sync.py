@@ -1,0 +1,240 @@
+"""One sync: read every stream, write it aside, publish all of it, remember how far it came."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandbox.airbyte import catalog, registry
+from sandbox.airbyte.configuration import Redactor, secret_values
+from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, Source
+from sandbox.airbyte.connectors.s3_destination import S3Destination
+from sandbox.airbyte.database import now
+from sandbox.airbyte.jobs import Job, Jobs, StreamCounts, StreamId
+from sandbox.airbyte.store import Actor, Connection, Store
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_RECORDS = 100_000
+"""How many records pass between two progress lines."""
+
+
+class Sync:
+    """Runs one sync job in the calling thread.
+
+    Publishing is all or nothing: objects are uploaded after everything has been read, and the state moves forward in
+    the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies before that commit
+    leaves the bucket and the state as they were; the server removes what it had uploaded.
+
+    Args:
+        job: the pending job.
+        store: the configuration.
+        jobs: the job tables.
+        spool: directory for files under construction.
+    """
+
+    def __init__(self, job: Job, store: Store, jobs: Jobs, spool: Path) -> None:
+        self.job = job
+        self._store = store
+        self._jobs = jobs
+        self._spool = spool
+        self._cancelled = threading.Event()
+        self._shutdown = False
+        self._source: Source | None = None
+        self._redact = Redactor([])
+
+    def cancel(self) -> None:
+        """Ask the sync to stop; called from another thread."""
+        self._cancelled.set()
+        if self._source is not None:
+            with suppress(Exception):  # the read may end in this very moment; the flag stops it anyway
+                self._source.interrupt()
+
+    def interrupted_by_shutdown(self) -> None:
+        """Ask the sync to stop because the server ends: it fails, nobody cancelled it."""
+        self._shutdown = True
+        self.cancel()
+
+    def run(self) -> None:
+        """Run to the end and record how it ended; never raises."""
+        try:
+            self._jobs.start(self.job.id)
+            self._run()
+        except CancelledSync:
+            self._stopped()
+        except ConnectorError as error:
+            if self._cancelled.is_set():  # an interrupted read fails in whatever way its driver likes
+                self._stopped()
+                return
+            self._log("error", error.origin, error.message)
+            self._fail(error.origin, error.failure_type, error.message, retryable=error.retryable)
+        except Exception as error:
+            logger.exception("job %d: unexpected fault", self.job.id)
+            message = f"Unexpected fault in job {self.job.id}: {type(error).__name__}: {error}"
+            self._log("error", "platform", message)
+            self._fail("airbyte_platform", "system_error", message)
+
+    def _run(self) -> None:
+        connection = self._store.connection(self.job.connection_id)
+        source = self._store.actor("source", connection.source_id)
+        destination = self._store.actor("destination", connection.destination_id)
+        secrets = [secret for actor in (source, destination) for secret in _secrets(actor)]
+        self._redact = Redactor(secrets)
+        self._log("info", "platform", f"Job {self.job.id}: connection {connection.name!r} ({connection.id})")
+        self._source = registry.source(source.definition, source.configuration)
+        spool = self._spool / f"job-{self.job.id}"
+        writer = registry.destination(destination.configuration, spool, self.job.id)
+        # A destination that is down should be known before an hour of reading.
+        writer.check()
+        image = destination.definition.docker_repository
+        self._log("info", "destination", f"{image} writes to {writer.bucket.address}")
+        try:
+            states = self._transfer(connection, source, writer)
+            self._publish(connection, destination, writer, states)
+        except BaseException:
+            remove_staged(self._jobs, self.job.id, lambda _: writer)
+            raise
+        finally:
+            writer.close()
+
+    def _transfer(self, connection: Connection, source: Actor, writer: S3Destination) -> dict[StreamId, dict[str, Any]]:
+        body = connection.body
+        saved = self._jobs.states(connection.id)
+        states: dict[StreamId, dict[str, Any]] = {}
+        self._log("info", "source", f"{source.definition.docker_repository or source.name} reads {source.name!r}")
+        for configured in catalog.configured(body["catalog"], body["configurations"]["streams"]):
+            stream = configured.stream
+            stream_id = (stream.namespace or "", stream.name)
+            state = self._read_stream(connection, configured, stream_id, saved.get(stream_id), writer)
+            if state is not None:
+                states[stream_id] = state
+        return states
+
+    def _read_stream(
+        self,
+        connection: Connection,
+        configured: ConfiguredStream,
+        stream_id: StreamId,
+        saved: dict[str, Any] | None,
+        writer: S3Destination,
+    ) -> dict[str, Any] | None:
+        source = self._source
+        assert source is not None
+        stream = configured.stream
+        self._check_cancelled()
+        began = now()
+        generation = self._jobs.generation(connection.id, stream_id, next_one=configured.overwrite)
+        namespace = _destination_namespace(connection.body, stream.namespace)
+        name = f"{connection.body.get('prefix') or ''}{stream.name}"
+        log: Callable[[str, str], None] = lambda level, text: self._log(level, "source", text)  # noqa: E731  # one use
+        reader = source.read(configured, saved if configured.incremental else None, log)
+        writer.open(configured, name, namespace, generation)
+        counts = StreamCounts()
+        reported = 0
+        for batch in reader.batches():
+            self._check_cancelled()
+            counts.bytes_emitted += writer.write(batch)
+            counts.records_emitted += len(batch)
+            if counts.records_emitted - reported >= PROGRESS_RECORDS:
+                reported = counts.records_emitted
+                self._jobs.save_counts(self.job.id, stream_id, counts)
+                self._jobs.touch(self.job.id)
+                self._log("info", "source", f"Records read from {stream.name}: {counts.records_emitted}")
+        writer.finish_stream()
+        self._jobs.save_counts(self.job.id, stream_id, counts)
+        seconds = now() - began
+        size = f"{counts.records_emitted} records, {counts.bytes_emitted} bytes"
+        self._log("info", "source", f"Stream {stream.name} read: {size} in {seconds:.2f} s")
+        return reader.state()
+
+    def _publish(
+        self,
+        connection: Connection,
+        destination: Actor,
+        writer: S3Destination,
+        states: dict[StreamId, dict[str, Any]],
+    ) -> None:
+        keys: list[str] = []
+
+        def record(key: str) -> None:
+            self._jobs.stage(self.job.id, destination.id, key)
+            keys.append(key)
+
+        previous = writer.publish(record, self._check_cancelled)
+        self._check_cancelled()
+        with self._jobs.database.transaction():
+            self._jobs.save_states(connection.id, states)
+            self._jobs.unstage(self.job.id)
+            for stream_id, counts in self._jobs.counts(self.job.id).items():
+                counts.records_committed, counts.bytes_committed = counts.records_emitted, counts.bytes_emitted
+                self._jobs.save_counts(self.job.id, stream_id, counts)
+        self._log("info", "destination", f"{len(keys)} objects written to {writer.bucket.address}")
+        if previous:
+            writer.remove_previous(previous)
+            self._log("info", "destination", f"{len(previous)} objects of earlier generations removed")
+        self._log("info", "platform", f"Job {self.job.id} succeeded")
+        self._jobs.end(self.job.id, "succeeded")
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise CancelledSync
+
+    def _log(self, level: str, source: str, message: str) -> None:
+        self._jobs.log(self.job.id, level, source, self._redact(message))
+
+    def _stopped(self) -> None:
+        if self._shutdown:
+            message = f"Job {self.job.id} was running when the server stopped. Start the sync again."
+            self._log("error", "platform", message)
+            self._fail("airbyte_platform", "transient_error", message, retryable=True)
+            return
+        self._log("warn", "platform", f"Job {self.job.id} was cancelled. Nothing of it is kept.")
+        summary = failure_summary("airbyte_platform", "manual_cancellation", f"Job {self.job.id} was cancelled.")
+        self._jobs.end(self.job.id, "cancelled", summary)
+
+    def _fail(self, origin: str, kind: str, message: str, *, retryable: bool = False) -> None:
+        summary = failure_summary(origin, kind, self._redact(message), retryable=retryable)
+        self._jobs.end(self.job.id, "failed", summary)
+
+
+def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
+    """Return an attempt's failure summary in Airbyte's form."""
+    failure = {
+        "failureOrigin": origin,
+        "failureType": kind,
+        "externalMessage": message,
+        "internalMessage": message,
+        "retryable": retryable,
+        "timestamp": int(now() * 1000),
+    }
+    return {"failures": [failure], "partialSuccess": False}
+
+
+def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], S3Destination]) -> None:
+    """Remove what a job wrote without committing it; what cannot be removed now is tried again at the next start."""
+    staged = jobs.staged(job_id)
+    try:
+        for destination_id in {identifier for identifier, _ in staged}:
+            keys = [key for identifier, key in staged if identifier == destination_id]
+            destination(destination_id).remove_previous(keys)
+    except ConnectorError as error:
+        jobs.log(job_id, "warn", "platform", f"{len(staged)} uncommitted objects are left for now: {error.message}")
+    else:
+        jobs.unstage(job_id)
+
+
+def _secrets(actor: Actor) -> list[str]:
+    return list(secret_values(actor.configuration, actor.definition.specification))
+
+
+def _destination_namespace(body: dict[str, Any], namespace: str | None) -> str | None:
+    definition = body.get("namespaceDefinition")
+    if definition == "source":
+        return namespace
+    if definition == "custom_format":
+        return str(body.get("namespaceFormat") or "").replace("${SOURCE_NAMESPACE}", namespace or "") or None
+    return None
