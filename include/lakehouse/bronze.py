@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from lakehouse import answers, partition, tables
 from lakehouse.config import Source, Stream, load_plan, load_streams
-from lakehouse.contracts import ContractViolation, Mismatch, contract_schema, describe
+from lakehouse.contracts import Mismatch, contract_schema, describe
+from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake, LakeError, StoredObject
 from lakehouse.landing import Delivery, collect, quarantine
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,19 +47,6 @@ class Mismatch(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.landed = landed
-
-
-class ContractViolation(ValueError):
-    """What landed does not fit its contract; it waits in quarantine.
-
-    Args:
-        message: What happened to which stream, and what to do.
-        loads: What was done with every stream of the source, as ``lakehouse.bronze`` reports it.
-    """
-
-    def __init__(self, message: str, loads: Sequence[Any] = ()) -> None:
-        super().__init__(message)
-        self.loads = tuple(loads)
 
 
 def arrow_type(name: str) -> pa.DataType:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.bronze import ContractViolation, StreamLoad, load_to_bronze
+from lakehouse.bronze import StreamLoad, load_to_bronze
+from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake, LakeError
 
 from .landing_files import jsonl, parquet

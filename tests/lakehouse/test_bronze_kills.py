@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import lakehouse
-from lakehouse.bronze import ContractViolation, load_to_bronze
+from lakehouse.bronze import load_to_bronze
+from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake
 
 from .test_bronze import DAY, ORDERS_KEY, keys, land_orders, land_products, land_returns

@@ -1,0 +1,49 @@
+# The platform on one laptop. Thin: the environments are scripts/bootstrap's work, everything else is `python -m sandbox`.
+SHELL := /bin/sh
+PYTHON := .venv/airflow/bin/python
+LOCKS := requirements requirements-dbt requirements-superset requirements-sandbox requirements-dev
+export SANDBOX_SCALE := $(or $(SCALE),$(SANDBOX_SCALE))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status reset test lint lock environments development
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  SCALE=1                  size of the shop for \`make demo\`: 0.1 (default) is 150 000 orders, 1 is 1 500 000"
+	@echo "  SANDBOX_PORT_OFFSET=1000 moves every port    SANDBOX_VAR=/path keeps all state elsewhere"
+
+demo: environments ## set up and start everything, run the nightly batch, show what it did
+	@$(PYTHON) -m sandbox demo
+
+up: environments ## start the platform
+	@$(PYTHON) -m sandbox up
+
+down: ## stop it; nothing of ours is left running
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox down; else echo "Nothing is installed, so nothing runs."; fi
+
+status: ## what runs, where, and how much memory it takes
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox status; else echo "Nothing is installed: make up"; exit 1; fi
+
+reset: ## stop it and delete all its data (asks first, unless FORCE=1)
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox reset; else rm -rf var; fi
+
+test: development lint ## everything the project checks about itself, from nothing; ARGS="-k name" for a part
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: development ## style, types and SQL
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check --quiet .
+	@$(PYTHON) -m mypy plugins include sandbox
+	@$(PYTHON) -m sqlfluff lint --disable-progress-bar dbt/models dbt/tests
+
+lock: ## resolve requirements*.in anew into the locked files
+	@uv=$$(scripts/bootstrap --uv) && for name in $(LOCKS); do \
+		echo "$$name.txt" && "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --no-header $$name.in -o $$name.txt || exit 1; \
+	done
+
+environments:
+	@scripts/bootstrap
+
+development:
+	@scripts/bootstrap --dev

@@ -1,0 +1,127 @@
+"""Runs that go wrong, run twice, or are killed: the lake and the marts end the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+DAG = "daily_batch"
+
+
+def lake(platform) -> dict[str, Any]:
+    """What a rerun must leave alone: every object's key, bronze byte for byte, and the rows of every view."""
+    data = [key for key in platform.objects() if not key.startswith(("logs/", "bronze/landing/"))]
+    return {
+        "keys": sorted(data),
+        "bronze": {key: tag for key, tag in platform.objects("bronze/").items() if key in data},
+        "counts": platform.counts(),
+    }
+
+
+@pytest.fixture(scope="module")
+def first(platform, airflow) -> tuple[str, dict[str, Any]]:
+    run_id = airflow.trigger(DAG, "2026-07-01T01:00:00Z")
+    assert airflow.wait(DAG, run_id) == "success", airflow.unfinished(DAG, run_id)
+    return run_id, lake(platform)
+
+
+def test_the_same_logical_date_twice_leaves_the_same_lake(platform, airflow, first):
+    run_id, before = first
+    airflow.clear(DAG, run_id, only_failed=False)
+    assert airflow.wait(DAG, run_id) == "success", airflow.unfinished(DAG, run_id)
+    assert lake(platform) == before
+
+
+def wait_for_task(airflow, run_id: str, task_id: str, states: set[str], timeout: float = 200) -> str:
+    deadline = time.monotonic() + timeout
+    while (state := airflow.tasks(DAG, run_id)[task_id]["state"]) not in states:
+        assert time.monotonic() < deadline, f"{task_id} is {state}"
+        time.sleep(0.1)
+    return state
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        "extract_postgres.sync_shop_postgres",
+        "load_bronze.write_postgres",
+        "transform.dbt_producer_watcher",
+        "refresh_reflections.refresh",
+    ],
+)
+def test_killed_at_a_stage_and_run_again_leaves_the_same_lake(platform, airflow, first, task_id):
+    run_id, before = first
+    airflow.clear(DAG, run_id, only_failed=False)
+    wait_for_task(airflow, run_id, task_id, {"running"})
+    attempt = airflow.tasks(DAG, run_id)[task_id]["try_number"]
+    pid = airflow.tasks(DAG, run_id)[task_id]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    if airflow.wait(DAG, run_id) == "failed":
+        airflow.clear(DAG, run_id)
+        assert airflow.wait(DAG, run_id) == "success", airflow.unfinished(DAG, run_id)
+    assert airflow.tasks(DAG, run_id)[task_id]["try_number"] > attempt, "the task was not killed"
+    assert lake(platform) == before
+
+
+def test_a_failed_dbt_test_stops_before_reflections_and_dashboards(platform, airflow, first):
+    run_id, before = first
+    platform.dremio(
+        "INSERT INTO lake.datalake.gold.orders SELECT order_id + 900000000 AS order_id, customer_id, order_date, "
+        "-1 * amount AS amount, status, updated_at FROM lake.datalake.gold.orders LIMIT 1"
+    )
+    try:
+        airflow.clear(DAG, run_id, only_failed=False)
+        assert airflow.wait(DAG, run_id) == "failed"
+        tasks = airflow.tasks(DAG, run_id)
+        assert tasks["dbt_tests.test"]["state"] == "failed"
+        for task_id in ("refresh_reflections.publish", "refresh_reflections.refresh", "warm_dashboards.warm"):
+            assert tasks[task_id]["state"] == "upstream_failed"
+        assert "assert_positive_amounts" in airflow.log(DAG, run_id, "dbt_tests.test")
+        failed = platform.metadata("SELECT count(*) FROM dbt_run_history WHERE status <> 'success'")
+        assert failed[0][0] > 0, "the failed invocation is in the history too"
+    finally:
+        platform.dremio("DELETE FROM lake.datalake.gold.orders WHERE order_id > 900000000")
+    airflow.clear(DAG, run_id)
+    assert airflow.wait(DAG, run_id) == "success", airflow.unfinished(DAG, run_id)
+    assert platform.counts() == before["counts"]
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "address", "task_id"),
+    [
+        ("airbyte", "Airbyte", "AIRBYTE_URL", "extract_postgres.sync_shop_postgres"),
+        ("s3", "S3", "S3_ENDPOINT", "load_bronze.write_postgres"),
+        ("dremio", "Dremio", "DREMIO_URL", "dbt_tests.test"),
+        ("superset", "Superset", "SUPERSET_URL", "warm_dashboards.warm"),
+    ],
+)
+def test_a_service_that_is_down_fails_its_own_stage(platform, airflow, first, service, name, address, task_id):
+    run_id, before = first
+    platform.kill(service)
+    try:
+        # Only this stage and what follows: the others have nothing to do with the service.
+        airflow.clear(DAG, run_id, only_failed=False, task_ids=[task_id], include_downstream=True)
+        assert airflow.wait(DAG, run_id) == "failed"
+        assert airflow.tasks(DAG, run_id)[task_id]["state"] == "failed"
+        attempts = range(1, airflow.tasks(DAG, run_id)[task_id]["try_number"] + 1)
+        log = airflow.log(DAG, run_id, task_id, attempts[-1])
+        assert platform[address] in log
+        assert name in log
+    finally:
+        up = platform.make("up")
+        assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
+    airflow.clear(DAG, run_id)
+    assert airflow.wait(DAG, run_id) == "success", airflow.unfinished(DAG, run_id)
+    assert lake(platform) == before
+
+
+def test_the_shop_is_not_touched_by_runs(platform, first):
+    with psycopg.connect(platform["SOURCE_POSTGRES_DSN"]) as connection:
+        row = connection.execute("SELECT count(*) FROM orders").fetchone()
+    assert row is not None
+    assert row[0] == platform.counts()["bronze.raw_orders"]
