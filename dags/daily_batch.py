@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
-from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, RetryRule, TaskGroup, task
+from airflow.sdk import DAG, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, TaskGroup, task
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 from cosmos.operators.local import DbtDocsLocalOperator, DbtSourceLocalOperator, DbtTestLocalOperator
@@ -138,8 +138,8 @@ def publish() -> list[dict[str, Any]]:
 
 with DAG(
     dag_id=plan.dag_id,
-    schedule=plan.schedule,
-    # No start date: unpausing waits for the next 01:00 instead of catching up with the last one at once.
+    # Unpausing waits for the next 01:00; Airflow's default would start the one just missed at once.
+    schedule=CronTriggerTimetable(plan.schedule, timezone=plan.timezone, run_immediately=timedelta()),
     catchup=False,
     max_active_runs=1,
     default_args={
@@ -221,10 +221,9 @@ with DAG(
 
     groups["dbt_tests"] >> DbtDocsLocalOperator(task_id="dbt_docs", **dbt_task)
 
+    groups["load_bronze"] >> transform >> groups["dbt_tests"]
+    # The layers are groups inside Cosmos's group; the plan ties them to each other and to the rest.
+    groups |= {name: group for name, group in dag.task_group.get_task_group_dict().items() if name is not None}
     for stage in plan.stages:
         for need in stage.needs:
-            upstream, downstream = (
-                groups[name.split(".")[0]] for name in (plan.stage(need).task_group, stage.task_group)
-            )
-            if upstream is not downstream:
-                upstream >> downstream
+            groups[plan.stage(need).task_group] >> groups[stage.task_group]

@@ -68,6 +68,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{dsn}",
         # Five seconds between looks at a finished task's successors would be most of a short stage's time.
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+        # Every task parses its DAG file first. Workers forked from a server that has the DAGs' libraries loaded
+        # already do not spend half a second of a core on importing them, twenty times a run.
+        "SCHEDULER__MP_START_METHOD": "forkserver",
+        "SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(_PRELOADED),
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     path = f"{Path(sys.executable).parent}:{settings.child_environment().get('PATH', '/usr/bin:/bin')}"
@@ -84,6 +88,18 @@ def environment(settings: Settings) -> dict[str, str]:
         **_MACOS,
     )
 
+
+_PRELOADED = (
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.airbyte.operators.airbyte",
+    "cosmos.operators.local",
+    "cosmos.operators.watcher",
+    "dremio_provider.operators.reflections",
+    "lakehouse.bronze",
+    "superset_provider.operators.warm_dashboard",
+)
 
 # Apple's libraries abort forked children that touch them, which is what tasks are.
 _MACOS = {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"} if sys.platform == "darwin" else {}

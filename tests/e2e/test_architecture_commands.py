@@ -138,7 +138,7 @@ def test_superset_runs_the_dashboard_query_on_dremio(platform):
     with httpx.Client(base_url=platform["SUPERSET_URL"], timeout=60) as client:
         login = {"username": platform["SUPERSET_USER"], "password": platform["SUPERSET_PASSWORD"], "provider": "db"}
         token = client.post("/api/v1/security/login", json=login).raise_for_status().json()["access_token"]
-        client.headers |= {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        client.headers.update({"Authorization": f"Bearer {token}", "Accept": "application/json"})
         client.headers["X-CSRFToken"] = client.get("/api/v1/security/csrf_token/").raise_for_status().json()["result"]
         databases = client.get("/api/v1/database/").raise_for_status().json()["result"]
         dremio = next(entry["id"] for entry in databases if "dremio" in entry["database_name"].lower())

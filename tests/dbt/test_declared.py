@@ -1,0 +1,223 @@
+"""What is declared fits together: models and their yml, views, reflections, dashboards, SQL style."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+import yaml
+from jinja2.nativetypes import NativeEnvironment
+from sqlglot import exp
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODELS = REPOSITORY / "dbt/models"
+VIEWS = REPOSITORY / "include/dremio/views"
+CONFIG = REPOSITORY / "include/config"
+MARTS = {
+    "customer_metrics",
+    "dim_customers",
+    "fct_customer_lifetime_value",
+    "fct_daily_revenue",
+    "fct_orders",
+}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """dbt's own reading of the project, with nothing of the platform in the environment."""
+    target = tmp_path_factory.mktemp("target")
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    done = subprocess.run(
+        [REPOSITORY / ".venv/dbt/bin/dbt", "parse", "--target-path", target, "--log-path", target],
+        cwd=REPOSITORY / "dbt",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "WARN" not in done.stdout.upper(), done.stdout
+    return json.loads((target / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+
+
+def test_every_model_has_its_own_yml_with_a_description_of_its_grain(models):
+    assert len(models) == 12
+    for name, model in models.items():
+        folder = (REPOSITORY / "dbt" / model["original_file_path"]).parent
+        declared = yaml.safe_load((folder / f"{name}.yml").read_text())["models"]
+        assert [entry["name"] for entry in declared] == [name]
+        assert "one row per" in model["description"].lower(), name
+        assert model["columns"]
+        for column in model["columns"].values():
+            assert column["description"], f"{name}.{column['name']}"
+            assert column["data_type"], f"{name}.{column['name']}"
+
+
+def generic_tests(manifest: dict[str, Any], model: str) -> set[str]:
+    """Names of the generic tests on a model and its columns."""
+    return {
+        node["test_metadata"]["name"]
+        for node in manifest["nodes"].values()
+        if (node.get("attached_node") or "").endswith(f".{model}")
+    }
+
+
+def test_every_mart_keeps_a_contract(manifest, models):
+    marts = {name for name, model in models.items() if "marts" in model["fqn"]}
+    assert marts == MARTS
+    for name in marts:
+        assert models[name]["access"] == "public"
+        assert models[name]["config"]["parquet_compression"] == "zstd"
+        if models[name]["config"]["on_schema_change"] == "sync_all_columns":
+            # dbt allows no contract there; the data test holds names and types instead.
+            assert "has_declared_columns" in generic_tests(manifest, name)
+        else:
+            assert models[name]["contract"]["enforced"], name
+
+
+def test_every_model_tests_its_key(manifest, models):
+    for name in models:
+        tests = generic_tests(manifest, name)
+        assert {"unique", "unique_combination"} & tests, name
+        assert "not_null" in tests, name
+
+
+def test_only_staging_reads_sources(manifest, models):
+    for name, model in models.items():
+        reads = [parent for parent in model["depends_on"]["nodes"] if parent.startswith("source.")]
+        assert bool(reads) == ("staging" in model["fqn"]), name
+    tables = {source["name"] for source in manifest["sources"].values()}
+    assert tables == {path.stem for path in (VIEWS / "bronze").glob("raw_*.sql")}
+
+
+def test_sources_have_freshness_where_there_is_a_load_time(manifest):
+    for source in manifest["sources"].values():
+        if source["name"] == "raw_returns":
+            assert source["freshness"] is None
+        else:
+            assert source["loaded_at_field"], source["name"]
+            assert source["freshness"]["error_after"]["count"] == 50
+
+
+def test_models_with_logic_have_unit_tests(manifest):
+    tested = {test["model"] for test in manifest["unit_tests"].values()}
+    assert {"stg_customers", "stg_orders", "fct_customer_lifetime_value", "fct_daily_revenue", "fct_orders"} <= tested
+
+
+def test_lineage_of_the_architecture(manifest, models):
+    def parents(unique_id: str) -> set[str]:
+        return {parent.rsplit(".", 1)[1] for parent in manifest["parent_map"][unique_id]}
+
+    assert parents(models["int_customer_orders"]["unique_id"]) == {"stg_customers", "stg_orders"}
+    assert parents(models["fct_customer_lifetime_value"]["unique_id"]) == {"int_customer_orders"}
+    assert "fct_customer_lifetime_value" in parents("exposure.lakehouse.customer_analytics")
+    assert "fct_daily_revenue" in parents("exposure.lakehouse.daily_revenue")
+
+
+def tables_in(path: Path) -> set[str]:
+    tree = sqlglot.parse_one(path.read_text(), read="duckdb")
+    found = set()
+    for table in tree.find_all(exp.Table):
+        found.add(".".join(part.name for part in table.parts))
+    return found
+
+
+def test_every_table_of_dbt_has_a_view_and_every_view_a_table(models):
+    built = {f"{model['database']}.{model['schema']}.{model['alias']}" for model in models.values()}
+    published = set()
+    for layer in ("silver", "gold"):
+        for path in (VIEWS / layer).glob("*.sql"):
+            published |= tables_in(path)
+    assert published == built
+
+
+def columns_of(view: str) -> list[str]:
+    layer, name = view.split(".")
+    return sqlglot.parse_one((VIEWS / layer / f"{name}.sql").read_text(), read="duckdb").named_selects
+
+
+def test_published_views_name_columns_that_the_model_has(models):
+    by_table = {f"{model['database']}.{model['schema']}.{model['alias']}": model for model in models.values()}
+    for layer in ("silver", "gold"):
+        for path in (VIEWS / layer).glob("*.sql"):
+            (table,) = tables_in(path)
+            tree = sqlglot.parse_one(path.read_text(), read="duckdb")
+            assert not any(isinstance(entry, exp.Star) for entry in tree.selects), path
+            read = {column.name for column in tree.find_all(exp.Column)}
+            assert read == set(by_table[table]["columns"]), path
+
+
+def test_names_that_belong_together_show_the_same():
+    for one, other in (("orders", "fct_orders"), ("customers", "dim_customers")):
+        assert (VIEWS / f"gold/{one}.sql").read_text() == (VIEWS / f"gold/{other}.sql").read_text()
+
+
+def bronze_columns(view: str) -> set[str]:
+    stream = view.split(".")[1]
+    sources = yaml.safe_load((CONFIG / "streams.yml").read_text())["sources"]
+    (columns,) = [source["streams"][stream]["columns"] for source in sources.values() if stream in source["streams"]]
+    return set(columns)
+
+
+def test_reflections_use_columns_that_their_datasets_have():
+    reflections = yaml.safe_load((CONFIG / "reflections.yml").read_text())["reflections"]
+    assert {"raw_customers", "agg_daily_revenue"} <= {reflection["name"] for reflection in reflections}
+    for reflection in reflections:
+        layer = reflection["dataset"].split(".")[0]
+        known = bronze_columns(reflection["dataset"]) if layer == "bronze" else set(columns_of(reflection["dataset"]))
+        used = set(reflection.get("display", [])) | set(reflection.get("dimensions", []))
+        used |= {measure["name"] for measure in reflection.get("measures", [])}
+        used |= set(reflection.get("sort_by", [])) | set(reflection.get("partition_by", []))
+        assert used, reflection["name"]
+        assert used <= known, reflection["name"]
+
+
+def test_no_secret_and_no_address_is_written_down():
+    text = (REPOSITORY / "include/dremio/sources.yml").read_text()
+    config = yaml.safe_load(text)["sources"][0]["config"]
+    assert config["accessKey"].startswith("{{ conn.lake_s3.")
+    assert config["accessSecret"] == "{{ conn.lake_s3.password }}"
+    assert "127.0.0.1" not in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "host", "port", "ssl"),
+    [
+        ({}, "127.0.0.1", 9047, False),
+        ({"DREMIO_URL": "http://127.0.0.1:19047"}, "127.0.0.1", 19047, False),
+        ({"DREMIO_URL": "https://dremio.example.com/"}, "dremio.example.com", 9047, True),
+        ({"DREMIO_URL": "http://127.0.0.1:19047", "DREMIO_HOST": "other", "DREMIO_PORT": "9048"}, "other", 9048, False),
+        ({"DREMIO_HOST": "other", "DREMIO_USE_SSL": "true"}, "other", 9047, True),
+    ],
+)
+def test_profile_reads_the_environment(environment, host, port, ssl):
+    output = yaml.safe_load((REPOSITORY / "dbt/profiles.yml").read_text())["lakehouse"]["outputs"]["dremio"]
+    jinja = NativeEnvironment()
+    jinja.filters |= {"as_number": int, "as_bool": bool}
+
+    def rendered(name: str) -> Any:
+        return jinja.from_string(output[name]).render(env_var=lambda key, default: environment.get(key, default))
+
+    assert (rendered("software_host"), rendered("port"), rendered("use_ssl")) == (host, port, ssl)
+
+
+def test_sql_is_clean():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("sqlfluff"), "lint", "dbt", "include/dremio"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
