@@ -51,7 +51,7 @@ profile = ProfileConfig(
             "object_storage_path": "no_schema",
             "dremio_space": "silver",
             "dremio_space_folder": "no_schema",
-            "threads": 4,
+            "threads": 8,
         },
         dbt_config_vars=DbtProfileConfigVars(send_anonymous_usage_stats=False),
     ),
