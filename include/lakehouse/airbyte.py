@@ -23,12 +23,17 @@ class AirbyteBusy(AirbyteError):
 
 
 class _Api:
-    """What the two APIs share: one HTTP client, one retry, one shape of error."""
+    """What the two APIs share: one HTTP client, one way to authenticate, one retry, one shape of error."""
 
-    def __init__(self, base_url: str, conn_id: str) -> None:
+    _SIGN_IN_PATH = "/applications/token"
+
+    def __init__(self, base_url: str, client_id: str, client_secret: str, conn_id: str) -> None:
         self._base_url = base_url.rstrip("/")
+        self._client_id = client_id
+        self._client_secret = client_secret
         self._conn_id = conn_id
         self._http = httpx.Client(timeout=_TIMEOUT)
+        self._token: str | None = None
 
     def __enter__(self) -> _Api:
         return self
@@ -37,7 +42,29 @@ class _Api:
         self._http.close()
 
     def _headers(self) -> dict[str, str]:
-        return {}
+        if not self._client_id:
+            return {}
+        if self._token is None:
+            self._token = self._new_token()
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _new_token(self) -> str:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self._client_id,
+            "client_secret": self._client_secret,
+        }
+        url = f"{self._base_url}{self._SIGN_IN_PATH}"
+        try:
+            reply = self._http.post(url, data=form)
+        except httpx.HTTPError as error:
+            raise AirbyteBusy(f"POST {url}: {error or type(error).__name__}. Is Airbyte running?") from error
+        if reply.is_error:
+            raise AirbyteError(
+                f"POST {url}: HTTP {reply.status_code}: Airbyte gives no token for client {self._client_id!r}. Check "
+                f"login and password of the Airflow connection {self._conn_id!r}."
+            )
+        return str(reply.json()["access_token"])
 
     @retry(
         retry=retry_if_exception_type(AirbyteBusy),
@@ -69,16 +96,23 @@ class ConfigApi(_Api):
 
     Args:
         base_url: Root of the server, such as "http://localhost:8001".
+        client_id: Of the application; empty: no authentication, as on a loopback address.
+        client_secret: Of the application.
         conn_id: The Airflow connection it came from, for messages.
     """
 
-    def __init__(self, base_url: str, conn_id: str = "airbyte_config") -> None:
-        super().__init__(base_url, conn_id)
+    _SIGN_IN_PATH = "/api/public/v1/applications/token"
+
+    def __init__(
+        self, base_url: str, client_id: str = "", client_secret: str = "", conn_id: str = "airbyte_config"
+    ) -> None:
+        super().__init__(base_url, client_id, client_secret, conn_id)
 
     @classmethod
     def from_connection(cls, conn_id: str = "airbyte_config") -> ConfigApi:
-        """Open the Config API of an Airflow connection; its host is the root URL."""
-        return cls(connections.get(conn_id).url, conn_id)
+        """Open the Config API of an Airflow connection; its host is the root URL, a login the application's."""
+        address = connections.get(conn_id)
+        return cls(address.url, address.login, address.password, conn_id)
 
     def __enter__(self) -> ConfigApi:
         return self
@@ -113,10 +147,7 @@ class PublicApi(_Api):
     """
 
     def __init__(self, base_url: str, client_id: str, client_secret: str, conn_id: str = "airbyte_default") -> None:
-        super().__init__(base_url, conn_id)
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._token: str | None = None
+        super().__init__(base_url, client_id, client_secret, conn_id)
 
     @classmethod
     def from_connection(cls, conn_id: str = "airbyte_default") -> PublicApi:
@@ -126,31 +157,6 @@ class PublicApi(_Api):
 
     def __enter__(self) -> PublicApi:
         return self
-
-    def _headers(self) -> dict[str, str]:
-        if not self._client_id:
-            return {}
-        if self._token is None:
-            self._token = self._new_token()
-        return {"Authorization": f"Bearer {self._token}"}
-
-    def _new_token(self) -> str:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._client_id,
-            "client_secret": self._client_secret,
-        }
-        url = f"{self._base_url}/applications/token"
-        try:
-            reply = self._http.post(url, data=form)
-        except httpx.HTTPError as error:
-            raise AirbyteBusy(f"POST {url}: {error or type(error).__name__}. Is Airbyte running?") from error
-        if reply.is_error:
-            raise AirbyteError(
-                f"POST {url}: HTTP {reply.status_code}: Airbyte gives no token for client {self._client_id!r}. Check "
-                f"login and password of the Airflow connection {self._conn_id!r}."
-            )
-        return str(reply.json()["access_token"])
 
     def list(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield every object of a kind.
