@@ -15,7 +15,7 @@ from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperat
 from airflow.sdk import DAG, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, TaskGroup, task
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
-from cosmos.operators.local import DbtDocsLocalOperator, DbtSourceLocalOperator, DbtTestLocalOperator
+from cosmos.operators.local import DbtDocsS3LocalOperator, DbtSourceLocalOperator, DbtTestLocalOperator
 from cosmos.profiles import DbtProfileConfigVars
 from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
 from dremio_provider.profiles import DremioUserPasswordProfileMapping
@@ -219,7 +219,12 @@ with DAG(
             pre_execute=require("superset_default"),
         )
 
-    groups["dbt_tests"] >> DbtDocsLocalOperator(task_id="dbt_docs", **dbt_task)
+    docs = DbtDocsS3LocalOperator(
+        task_id="dbt_docs", connection_id="lake_s3", bucket_name="datalake", folder_dir="docs/dbt", **dbt_task
+    )
+    # Its own callback uploads the site; the history wants to know of this dbt as of every other.
+    docs.callback = [docs.callback, dbt_arguments["callback"]]
+    groups["dbt_tests"] >> docs
 
     groups["load_bronze"] >> transform >> groups["dbt_tests"]
     # The layers are groups inside Cosmos's group; the plan ties them to each other and to the rest.

@@ -155,7 +155,7 @@ _BY_TYPE = {
     "superset": _Service("Superset", _ask_http, "/health"),
     "elasticsearch": _Service("Elasticsearch", _ask_http, "/"),
     "postgres": _Service("PostgreSQL", _ask_postgres),
-    "aws": _Service("The object store", _ask_s3),
+    "aws": _Service("The S3 object store", _ask_s3),
     "http": _Service("The HTTP service", _ask_http, "/"),
 }
 _BY_ID = {

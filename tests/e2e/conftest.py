@@ -136,7 +136,9 @@ class Airflow:
         body = {"dry_run": False, "dag_run_id": run_id, "only_failed": True, "reset_dag_runs": True, **options}
         self.client.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
 
-    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the log of a task's newest attempt."""
+        attempt = self.tasks(dag_id, run_id)[task_id]["try_number"]
         url = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         return self.client.get(url, params={"full_content": True}).raise_for_status().text
 

@@ -1,0 +1,305 @@
+"""Planning: from a query as written to DuckDB's SQL, with every dataset found, opened and noted."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlglot import exp
+
+from sandbox.dremio import formats, promotion
+from sandbox.dremio.catalog import Catalog
+from sandbox.dremio.engine import Engine
+from sandbox.dremio.entities import Column, Entity, Source, Table, View, now_millis
+from sandbox.dremio.errors import DataError, ValidationError, not_found
+from sandbox.dremio.lake import Lakes
+from sandbox.dremio.object_cache import ObjectCache, StaleMetadataError
+from sandbox.dremio.scan import scan_sql
+from sandbox.dremio.sql.dialect import parse_one
+from sandbox.dremio.sql.translate import SNAPSHOT, Resolver, generate, translate_tree
+from sandbox.dremio.system_tables import SystemTables
+
+Path = tuple[str, ...]
+
+MAX_VIEW_DEPTH = 64
+PLAN_CACHE = 256
+
+
+@dataclass
+class Plan:
+    """A query ready to run.
+
+    Args:
+        sql: DuckDB's SQL.
+        tables: the physical tables it reads.
+        views: the views it was expanded from, directly or through other views.
+        queried: paths of the datasets named in the query itself.
+        stable: whether the same text means the same as long as the catalog does not change.
+    """
+
+    sql: str = ""
+    tables: dict[str, Table] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
+    queried: list[Path] = field(default_factory=list)
+    stable: bool = True
+
+
+class Planner:
+    """Finds what queries name and translates them.
+
+    Args:
+        catalog: the catalog.
+        engine: DuckDB.
+        lakes: object stores by source.
+        cache: local copies of their objects.
+        system: INFORMATION_SCHEMA and sys.
+    """
+
+    def __init__(
+        self, catalog: Catalog, engine: Engine, lakes: Lakes, cache: ObjectCache, system: SystemTables
+    ) -> None:
+        self.catalog = catalog
+        self.engine = engine
+        self.lakes = lakes
+        self.cache = cache
+        self.system = system
+        self._trees: OrderedDict[str, exp.Expr] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, Path, int], Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # -- names
+
+    def find(self, path: Path, context: Path = ()) -> Entity | None:
+        """Return the catalog object a written path means: within the context first, then from the top.
+
+        Args:
+            path: the parts as written; a part may itself be a dotted path.
+            context: the current schema.
+        """
+        for candidate in ((*context, *path), path) if context else (path,):
+            entity = self.catalog.get(candidate)
+            if entity is not None:
+                return entity
+        return None
+
+    def dataset(self, path: Path, context: Path = ()) -> View | Table:
+        """Return the view or table a written path means, after promoting a folder if its source wants that.
+
+        Raises:
+            ValidationError: if there is none.
+        """
+        entity = self.find(path, context)
+        if isinstance(entity, View | Table):
+            return entity
+        for candidate in (path, (*context, *path)):
+            promoted = self._promote(self.absolute(candidate))
+            if promoted is not None:
+                return promoted
+        raise not_found(path)
+
+    def absolute(self, path: Path) -> Path:
+        """Return a path whose first part is a source or space, by cutting ``"lake.datalake.x"`` at its dots."""
+        if self.catalog.get(path[:1]) is not None or "." not in path[0]:
+            return path
+        pieces = path[0].split(".")
+        for length in range(len(pieces), 0, -1):
+            if self.catalog.get((".".join(pieces[:length]),)) is not None:
+                return (".".join(pieces[:length]), *pieces[length:], *path[1:])
+        return path
+
+    def _promote(self, path: Path) -> Table | None:
+        source = self.catalog.source_of(path)
+        if source is None or len(path) < 3 or not source.settings.get("metadataPolicy", {}).get("autoPromoteDatasets"):
+            return None
+        try:
+            return self.promote(path, None)
+        except ValidationError:
+            return None
+
+    def promote(self, path: Path, options: dict[str, Any] | None) -> Table:
+        """Make a folder or file of a source a table.
+
+        Args:
+            path: its absolute path.
+            options: format options; None: what the extensions of the files say.
+
+        Raises:
+            ValidationError: if there is nothing at that path, or nothing of a known format.
+        """
+        source = self.catalog.source_of(path)
+        if source is None or len(path) < 2:
+            raise not_found(path)
+        table = promotion.promote(self.lakes.of(source), self.cache, source, (source.name, *path[1:]), options)
+        with self.catalog.change():
+            existing = self.catalog.get(path)
+            return existing if isinstance(existing, Table) else _as_table(self.catalog.put(table))
+
+    # -- queries
+
+    def plan(self, sql: str, context: Path = ()) -> Plan:
+        """Return the plan of a query.
+
+        Args:
+            sql: SELECT, WITH or VALUES as written.
+            context: the current schema.
+
+        Raises:
+            StatementError: if it cannot be run.
+        """
+        key = (sql, context, self.catalog.generation)
+        with self._lock:
+            known = self._plans.get(key)
+        if known is not None and all(self._fresh(table) for table in known.tables.values()):
+            return known
+        plan = Plan()
+        tree = self._parsed(sql)
+        if not isinstance(tree, exp.Query | exp.Values):
+            raise ValidationError("Failure parsing the query.")
+        plan.sql = generate(self.translate(tree, plan, context))
+        if plan.stable:
+            with self._lock:
+                self._plans[(sql, context, self.catalog.generation)] = plan
+                while len(self._plans) > PLAN_CACHE:
+                    self._plans.popitem(last=False)
+        return plan
+
+    def _parsed(self, sql: str) -> exp.Expr:
+        with self._lock:
+            tree = self._trees.get(sql)
+        if tree is None:
+            tree = parse_one(sql)
+            with self._lock:
+                self._trees[sql] = tree
+                while len(self._trees) > PLAN_CACHE:
+                    self._trees.popitem(last=False)
+        return tree.copy()
+
+    def translate(self, tree: exp.Expr, plan: Plan, context: Path, *, name_columns: bool = True) -> exp.Expr:
+        """Rewrite a tree in place for DuckDB and note in ``plan`` what it reads."""
+        return translate_tree(tree, self.resolver(plan, context), name_columns=name_columns)
+
+    def resolver(self, plan: Plan, context: Path) -> Resolver:
+        """Return what finds datasets for ``plan`` from within ``context``."""
+        return lambda path: self._resolve(path, context, plan, 0)
+
+    def _resolve(self, path: Path, context: Path, plan: Plan, depth: int) -> exp.Expr:
+        if path[0] == SNAPSHOT:
+            return self._snapshots(path[1], context)
+        system = self.system.find(path)
+        if system is not None:
+            return self._system(system, plan)
+        dataset = self.dataset(path, context)
+        if depth == 0:
+            plan.queried.append(dataset.path)
+        if isinstance(dataset, Table):
+            return self._scan(dataset, plan)
+        if depth > MAX_VIEW_DEPTH:
+            raise ValidationError(f"View [{'.'.join(dataset.path)}] refers to itself.")
+        plan.views[dataset.id] = dataset
+        tree = self._parsed(dataset.sql)
+        body = translate_tree(tree, lambda inner: self._resolve(inner, dataset.context, plan, depth + 1))
+        if isinstance(body, exp.Query) and body.is_star and not dataset.renamed:
+            return exp.Subquery(this=body)
+        names = [exp.to_identifier(column.name, quoted=True) for column in dataset.columns]
+        inner = exp.Subquery(this=body, alias=exp.TableAlias(this=exp.to_identifier("v"), columns=names))
+        return exp.Subquery(this=exp.Select(expressions=[exp.Star()]).from_(inner))
+
+    def _system(self, name: str, plan: Plan) -> exp.Expr:
+        if self.system.stable(name):
+            generation = self.catalog.generation
+            if not self.engine.has_meta(name, generation):
+                return _table(self.engine.meta(name, generation, self.system.rows(name)))
+            return _table(("meta", f"{name}_{generation}"))
+        plan.stable = False
+        return _table(self.engine.meta(name, now_millis(), self.system.rows(name)))
+
+    def _scan(self, table: Table, plan: Plan) -> exp.Expr:
+        table = self._current(table)
+        plan.tables[table.id] = table
+        source = self.source(table)
+        try:
+            paths = self.cache.fetch(self.lakes.of(source), table, table.files)
+        except StaleMetadataError:
+            # What Dremio does when a file is not what the metadata says: read the metadata again and start over.
+            table = self.refresh(table)
+            plan.tables[table.id] = table
+            paths = self.cache.fetch(self.lakes.of(source), table, table.files)
+        return _table(self.engine.scan(table, list(zip(table.files, paths, strict=True))))
+
+    def located(self, table: Table, only: set[str] | None = None) -> str:
+        """Return the SELECT over a table's rows with the columns by which a row is found again.
+
+        Args:
+            table: the table.
+            only: local paths of the files to read; None for all.
+        """
+        paths = self.cache.fetch(self.lakes.of(self.source(table)), table, table.files)
+        pairs = [(f, p) for f, p in zip(table.files, paths, strict=True) if only is None or str(p) in only]
+        return scan_sql(table, pairs, located=True)
+
+    def source(self, table: Table) -> Source:
+        """Return the source a table lies in."""
+        source = self.catalog.source_of(table.path)
+        if source is None:
+            raise DataError(f"The source of table [{'.'.join(table.path)}] is gone.")
+        return source
+
+    def _fresh(self, table: Table) -> bool:
+        return self._current(table) is table and all(
+            self.cache.path(table.bucket, table.format, file).exists() for file in table.files
+        )
+
+    def _current(self, table: Table) -> Table:
+        """Return the table, with its metadata read again if the source's policy says it has expired."""
+        if table.managed:
+            return table
+        policy = self.source(table).settings.get("metadataPolicy", {})
+        expiry = int(policy.get("datasetExpireAfterMs") or 0)
+        if expiry and now_millis() - table.refreshed_at > expiry:
+            return self.refresh(table)
+        return table
+
+    def refresh(self, table: Table) -> Table:
+        """Read a promoted table's metadata again and return the table as it is now."""
+        changed = promotion.refresh(self.lakes.of(self.source(table)), self.cache, table)
+        if changed is None:
+            return table
+        return _as_table(self.catalog.replace(table, changed))
+
+    def reformat(self, table: Table, options: dict[str, Any]) -> Table:
+        """Read a promoted table with other format options and return it as it is then."""
+        complete = formats.complete(options)
+        if complete == table.format:
+            return table
+        empty = replace(table, format=complete, files=(), shapes=(), columns=())
+        changed = promotion.refresh(self.lakes.of(self.source(table)), self.cache, empty)
+        return _as_table(self.catalog.replace(table, changed or empty))
+
+    def _snapshots(self, name: str, context: Path) -> exp.Expr:
+        from sandbox.dremio.sql.tokens import Tokens
+
+        table = self.dataset(Tokens(name).path(), context)
+        if not isinstance(table, Table):
+            raise ValidationError(f"[{'.'.join(table.path)}] is not a table.")
+        sql = (
+            f"SELECT make_timestamp({table.changed_at} * 1000) AS committed_at, "
+            f"CAST('{table.tag}' AS VARCHAR) AS snapshot_id, CAST(NULL AS VARCHAR) AS parent_id, "
+            "'append' AS operation, CAST(NULL AS VARCHAR) AS manifest_list"
+        )
+        return exp.Subquery(this=exp.maybe_parse(sql, dialect="duckdb"))
+
+    def columns(self, sql: str, context: Path = ()) -> tuple[Column, ...]:
+        """Return names and types of a query's result."""
+        return self.engine.columns(self.plan(sql, context).sql)
+
+
+def _table(place: tuple[str, str]) -> exp.Table:
+    schema, name = place
+    return exp.Table(this=exp.to_identifier(name, quoted=True), db=exp.to_identifier(schema, quoted=True))
+
+
+def _as_table(entity: Entity) -> Table:
+    assert isinstance(entity, Table)
+    return entity
