@@ -57,7 +57,7 @@ def test_conventions(dags):
 
 
 def test_the_head_is_tied_to_the_clock(batch):
-    assert batch.timetable.summary == "0 1 * * *"
+    assert batch.timetable.expression == "0 1 * * *"
 
 
 def test_every_stage_of_the_plan_is_a_task_group_with_tasks(batch):
