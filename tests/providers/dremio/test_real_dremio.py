@@ -67,7 +67,8 @@ def dremio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dremio]:
         return
     var = tmp_path_factory.mktemp("dremio")
     (var / "s3" / "datalake").mkdir(parents=True)
-    offset = next(o for o in range(6000, 7000, 10) if all(_free(p + o) for p in (REST, FLIGHT, 9000)))
+    # Below the ephemeral ports, which any outgoing connection may hold.
+    offset = next(o for o in range(510, 750, 10) if all(_free(p + o) for p in (REST, FLIGHT, 9000)))
     password, key, secret = (secrets.token_hex(12) for _ in range(3))
     s3 = f"127.0.0.1:{9000 + offset}"
     rclone = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", "--addr", s3, str(var / "s3")]
