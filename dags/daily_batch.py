@@ -25,8 +25,8 @@ from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOper
 
 DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parent.parent / "dbt")
 DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
-BATCH_DATE = "{{ (logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
-"""The day a run belongs to; a run triggered by hand may have no logical date."""
+BATCH_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
+"""The day a run belongs to. A run triggered by hand may have no logical date; the template then lacks the name."""
 
 plan = load_plan()
 streams = load_streams()
