@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,10 @@ from sandbox import airflow, postgres, s3, servers, superset
 from sandbox.airflow import run_step
 from sandbox.services import Node, Platform, Preparation, State
 from sandbox.settings import SandboxError, Settings
+from sandbox.shop.settings import STAMP_FILE, wanted_stamp
+
+_MADE_OF_THE_SHOP = ("airbyte", "dremio", "s3")
+"""Services whose state follows from the shop's data; each keeps it in the directory of its name."""
 
 # A pipe has no width of its own, and rich's guess of 80 would fold addresses.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -115,8 +120,35 @@ def demo(settings: Settings) -> int:
     shop = Preparation("shop", lambda: load_shop(settings), ("postgres", "s3"))
     with exclusive(settings):
         check_space(settings)
-        build(settings, more=[shop]).up()
+        platform = build(settings, more=[shop])
+        if replaces_shop(settings):
+            console.print("Another shop than the one in the lake is asked for: its lake starts empty.")
+            empty_lake(settings, platform)
+        platform.up()
     return run(settings, console)
+
+
+def replaces_shop(settings: Settings) -> bool:
+    """Return whether the sandbox holds a shop, and it is another one (scale, last day) than `make demo` will load."""
+    directory = settings.var / "shop"
+    stamp = directory / STAMP_FILE
+    if not stamp.is_file():
+        return False
+    wanted = wanted_stamp(directory, settings.child_environment())
+    return stamp.read_text(encoding="utf-8").strip() != wanted.as_json()
+
+
+def empty_lake(settings: Settings, platform: Platform) -> None:
+    """Forget everything that was made of the shop's data: lake, Dremio's catalog, and how far Airbyte's syncs came.
+
+    A cursor that was set by the old shop would pass over the rows of the new one.
+
+    Raises:
+        SandboxError: if something cannot be deleted.
+    """
+    platform.stop(_MADE_OF_THE_SHOP)
+    for name in _MADE_OF_THE_SHOP:
+        delete_tree(settings.var / name)
 
 
 def load_shop(settings: Settings) -> bool:
@@ -137,11 +169,20 @@ def reset(settings: Settings) -> int:
     with exclusive(settings):
         build(settings).down()
         for directory in (settings.var, postgres.fallback_directory(settings.var)):
-            shutil.rmtree(directory, ignore_errors=True)
-            if directory.exists():
-                raise SandboxError(f"Cannot delete {directory}: some of it belongs to another user.")
+            delete_tree(directory)
     console.print(f"Deleted {settings.var}. The environments in .venv are kept.", style="green", soft_wrap=True)
     return 0
+
+
+def delete_tree(directory: Path) -> None:
+    """Delete a directory and all that is in it; one that is not there is fine.
+
+    Raises:
+        SandboxError: if some of it stays.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        raise SandboxError(f"Cannot delete {directory}: some of it belongs to another user.")
 
 
 @contextmanager

@@ -163,6 +163,12 @@ class Platform:
                 list(pool.map(self._stop, stopping))
         return self.table.sweep()
 
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop these services, one after the other; what needs them keeps running."""
+        for service in self.services:
+            if service.name in names and self.table.record(service.name) is not None:
+                self._stop(service)
+
     def states(self) -> list[State]:
         """Return what runs, with the memory of each service's whole family of processes."""
         records = self.table.records()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from sandbox.serving import fail, required, var_dir
 GENERATOR_VERSION: Final = "1"
 """Goes up with every change of what the generator makes, so that an older shop is loaded again."""
 
+STAMP_FILE: Final = "stamp.json"
 DEFAULT_SCALE: Final = "0.1"
 SMALLEST_SCALE: Final = 0.001
 LARGEST_SCALE: Final = 100.0
@@ -74,7 +76,7 @@ class ShopSettings:
     @property
     def stamp_path(self) -> Path:
         """The file that says what the payments and the CSV files were made from."""
-        return self.directory / "stamp.json"
+        return self.directory / STAMP_FILE
 
 
 def from_environment() -> ShopSettings:
@@ -85,7 +87,7 @@ def from_environment() -> ShopSettings:
     """
     directory = var_dir("shop")
     return ShopSettings(
-        stamp=Stamp(scale=_scale(), last_day=_last_day(directory / "last_day")),
+        stamp=wanted_stamp(directory, os.environ),
         directory=directory,
         postgres_dsn=required("SOURCE_POSTGRES_DSN"),
         s3_endpoint=required("S3_ENDPOINT"),
@@ -94,6 +96,20 @@ def from_environment() -> ShopSettings:
         s3_region=required("S3_REGION"),
         dropzone_bucket=required("S3_DROPZONE_BUCKET"),
     )
+
+
+def wanted_stamp(directory: Path, environment: Mapping[str, str]) -> Stamp:
+    """Return the stamp of the shop that is asked for.
+
+    Args:
+        directory: where the shop keeps its files; a last day that nobody chose is remembered there.
+        environment: ``SANDBOX_SCALE`` and ``SHOP_LAST_DAY``; both may be missing.
+
+    Raises:
+        SystemExit: with code 2 and one line, if a variable cannot be read.
+    """
+    scale = _scale(environment.get("SANDBOX_SCALE") or DEFAULT_SCALE)
+    return Stamp(scale=scale, last_day=_last_day(environment.get("SHOP_LAST_DAY", ""), directory / "last_day"))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -111,8 +127,7 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _scale() -> str:
-    raw = os.environ.get("SANDBOX_SCALE", "") or DEFAULT_SCALE
+def _scale(raw: str) -> str:
     try:
         scale = float(raw)
     except ValueError:
@@ -122,9 +137,8 @@ def _scale() -> str:
     return f"{scale:g}"
 
 
-def _last_day(remembered: Path) -> date:
+def _last_day(raw: str, remembered: Path) -> date:
     """The day the shop's calendar ends on: the one asked for, else the one remembered, else today (then remembered)."""
-    raw = os.environ.get("SHOP_LAST_DAY", "")
     origin = "SHOP_LAST_DAY"
     if not raw and remembered.exists():
         raw, origin = remembered.read_text(encoding="utf-8").strip(), str(remembered)

@@ -7,7 +7,8 @@ import pytest
 
 from sandbox import cli, postgres, s3
 from sandbox.services import Platform
-from sandbox.settings import SandboxError
+from sandbox.settings import SandboxError, Settings
+from sandbox.shop.settings import wanted_stamp
 
 
 @pytest.fixture
@@ -37,6 +38,40 @@ def test_up_status_down_and_reset_by_their_exit_status(small, monkeypatch, capsy
     monkeypatch.setenv("FORCE", "1")
     assert cli.main(["reset"]) == 0
     assert not small.var.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "another"),
+    [
+        ({}, False),
+        ({"SANDBOX_SCALE": "0.10"}, False),
+        ({"SANDBOX_SCALE": "1"}, True),
+        ({"SHOP_LAST_DAY": "2026-01-31"}, True),
+    ],
+)
+def test_the_demo_knows_another_shop(settings, monkeypatch, environment, another):
+    directory = settings.var / "shop"
+    directory.mkdir(parents=True)
+    assert cli.replaces_shop(settings) is False, "there is no shop yet"
+    (directory / "stamp.json").write_text(wanted_stamp(directory, {}).as_json() + "\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cli.replaces_shop(Settings.load({"SANDBOX_VAR": str(settings.var), **environment})) is another
+
+
+def test_another_shop_starts_with_an_empty_lake(small):
+    platform = cli.build(small)
+    platform.up()
+    orders = small.var / "s3" / "datalake" / "orders.parquet"
+    orders.write_bytes(b"of the old shop")
+    (small.var / "dremio").mkdir()
+    cli.empty_lake(small, platform)
+    assert not orders.exists()
+    assert not (small.var / "dremio").exists()
+    platform.up()
+    assert orders.parent.is_dir()
+    states = {state.name: state.state for state in platform.states()}
+    assert states == {"postgres": "running", "s3": "running"}
 
 
 def test_two_at_a_time_are_refused(small, capsys):
