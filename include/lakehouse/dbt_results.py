@@ -15,6 +15,8 @@ import yaml
 
 _GOOD = {"success", "pass", "warn", "no-op"}
 _RUNNING = {"run", "build", "test", "seed", "snapshot", "clone", "retry", "run-operation"}
+# "dbt source freshness" is the one command that writes its results elsewhere.
+_RESULTS = {"run_results.json": None, "sources.json": "source freshness"}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # "============================== 01:00:05.123456 | <invocation id> =============================="
 _HEADER = re.compile(r"=+ (?P<at>\d\d:\d\d:\d\d\.\d+) \| (?P<id>[0-9a-f-]{36}) =+")
@@ -48,11 +50,21 @@ class DbtInvocation:
     metadata: dict[str, Any]
 
 
+def newest_results(project_dir: Path) -> Path | None:
+    """Return the results of the last dbt command of a project, or None when no command left any.
+
+    Args:
+        project_dir: The folder dbt ran in.
+    """
+    written = [path for name in _RESULTS if (path := project_dir / "target" / name).is_file()]
+    return max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def read_invocation(project_dir: Path, airflow: Mapping[str, Any]) -> DbtInvocation:
     """Read what the last dbt command of a project did.
 
     Args:
-        project_dir: The folder dbt ran in, with ``target/run_results.json``.
+        project_dir: The folder dbt ran in.
         airflow: Ids of the Airflow task, kept as they are.
 
     Returns:
@@ -61,7 +73,9 @@ def read_invocation(project_dir: Path, airflow: Mapping[str, Any]) -> DbtInvocat
     Raises:
         ValueError: When the results are missing or are no results of dbt.
     """
-    path = project_dir / "target" / "run_results.json"
+    path = newest_results(project_dir)
+    if path is None:
+        raise ValueError(f"{project_dir / 'target'}: has no results of a dbt command")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         head = found["metadata"]
@@ -72,9 +86,9 @@ def read_invocation(project_dir: Path, airflow: Mapping[str, Any]) -> DbtInvocat
     completed = _utc(generated)
     elapsed = float(found.get("elapsed_time") or 0.0)
     started = _utc(str(head["invocation_started_at"])) if head.get("invocation_started_at") else None
-    arguments = found.get("args") or {}
+    arguments = found.get("args") or {"which": _RESULTS[path.name]}
     # "docs generate" and "compile" leave results too, of models that they did not run.
-    ran = arguments.get("which", "run") in _RUNNING
+    ran = arguments["which"] in _RUNNING
     run = [result for result in results if ran and result.get("status") != "skipped"]
     kinds = Counter(str(result["unique_id"]).split(".", 1)[0] for result in run)
     return DbtInvocation(
@@ -110,7 +124,7 @@ def _node(result: Mapping[str, Any]) -> dict[str, Any]:
         "status": result.get("status"),
         "seconds": result.get("execution_time"),
         "failures": result.get("failures"),
-        "message": result.get("message"),
+        "message": result.get("message") or result.get("error"),
         "timing": [
             {key: step.get(key) for key in ("name", "started_at", "completed_at")}
             for step in result.get("timing") or ()

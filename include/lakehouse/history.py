@@ -9,7 +9,7 @@ from typing import Any
 
 from lakehouse import archive, connections, metadata_store
 from lakehouse.airbyte import ConfigApi
-from lakehouse.dbt_results import DbtInvocation, log_lines, read_invocation
+from lakehouse.dbt_results import DbtInvocation, log_lines, newest_results, read_invocation
 from lakehouse.lake import Lake
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def record_dbt_invocation(project_dir: str, context: Any = None, **_: Any) -> No
         context: The Airflow context of the task.
     """
     folder = Path(project_dir)
-    if not (folder / "target" / "run_results.json").is_file():
-        _log.warning("dbt history: %s has no target/run_results.json: this dbt command is not recorded", folder)
+    if newest_results(folder) is None:
+        _log.warning("dbt history: %s has no results of a dbt command in target/: not recorded", folder)
         return
     try:
         invocation = load_dbt_invocation(folder, context)

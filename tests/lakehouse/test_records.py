@@ -259,11 +259,44 @@ def test_a_dbt_invocation_says_how_it_ended(
     assert found == [row]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "status"),
+    [(["pass", "warn"], "success"), (["pass", "error"], "failed"), (["runtime error"], "failed")],
+)
+def test_source_freshness_is_an_invocation_too(
+    tables: Platform, tmp_path: Path, statuses: list[str], status: str
+) -> None:
+    """It writes sources.json and leaves an older command's run_results.json where it is."""
+    dbt_folder(tmp_path, ("model.l.a", "success"))
+    identifier = str(uuid.uuid4())
+    document = {
+        "metadata": {
+            "dbt_version": "1.11.16",
+            "generated_at": "2026-11-01T04:00:09Z",
+            "invocation_id": identifier,
+            "invocation_started_at": "2026-11-01T04:00:01Z",
+        },
+        "results": [
+            {"unique_id": f"source.l.{number}", "status": each, "execution_time": 0.2}
+            for number, each in enumerate(statuses)
+        ],
+        "elapsed_time": 8.0,
+    }
+    (tmp_path / "target" / "sources.json").write_text(json.dumps(document))
+    load_dbt_invocation(tmp_path)
+    [row] = query(
+        tables,
+        "SELECT status, models_run, tests_run, metadata->>'command', started_at::text FROM dbt_run_history "
+        f"WHERE run_id = '{identifier}'",
+    )
+    assert row == (status, 0, 0, "source freshness", "2026-11-01 04:00:01")
+
+
 def test_history_does_not_stop_the_data(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record_dbt_invocation(str(tmp_path))
-    assert "has no target/run_results.json" in caplog.text
+    assert "has no results of a dbt command" in caplog.text
     dbt_folder(tmp_path, ("model.l.a", "success"))
     dead = {
         "conn_type": "postgres",
