@@ -144,8 +144,8 @@ with DAG(
     max_active_runs=1,
     default_args={
         "owner": "data-platform",
+        # How long to wait in between is the deployment's to say: [core] default_task_retry_delay.
         "retries": 2,
-        "retry_delay": timedelta(seconds=20),
         "retry_policy": ExceptionRetryPolicy(
             rules=[
                 RetryRule(

@@ -6,7 +6,6 @@ task logs its list of changes, and ``report`` the sum of them.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Variable, task
@@ -49,7 +48,7 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "data-platform", "retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args={"owner": "data-platform", "retries": 2},
     doc_md=__doc__,
     tags=["lakehouse", "setup"],
 ):

@@ -51,6 +51,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "CORE__DAGS_FOLDER": str(dags_folder(settings)),
         "CORE__EXECUTION_API_SERVER_URL": f"{settings['AIRFLOW_URL']}/execution/",
+        # On one laptop a service that does not answer is back in seconds or not at all.
+        "CORE__DEFAULT_TASK_RETRY_DELAY": "5",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__FERNET_KEY": settings["AIRFLOW_FERNET_KEY"],
         "CORE__LOAD_EXAMPLES": "False",
