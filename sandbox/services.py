@@ -205,7 +205,9 @@ class Platform:
             return
         record = self.table.spawn(node.name, command, node.ports)
         self._await_ready(node, record)
-        if node.finish and not self._abandoned.is_set():
+        if self._abandoned.is_set():
+            return
+        if node.finish:
             node.finish()
         self._announce(node.name, "up", time.monotonic() - started)
 

@@ -131,6 +131,19 @@ def test_a_failed_preparation_stops_what_needs_it(settings):
     assert states(platform) == {"s3": "stopped"}
 
 
+def test_what_was_still_starting_when_another_failed_is_not_called_up(settings):
+    announced: list[tuple[str, str]] = []
+    slow = "import time; time.sleep(2)\n" + SERVER
+    nodes = [server(settings, "s3", slow), server(settings, "airbyte", "raise SystemExit(3)")]
+    platform = Platform(settings, nodes, lambda name, event, seconds: announced.append((name, event)))
+    try:
+        with pytest.raises(SandboxError, match="airbyte ended with exit status 3"):
+            platform.up()
+        assert ("s3", "up") not in announced
+    finally:
+        platform.down()
+
+
 def test_only_what_is_asked_for_and_its_needs_start(settings):
     platform = Platform(
         settings, [server(settings, "s3"), server(settings, "airbyte", needs=("s3",)), server(settings, "superset")]
