@@ -2,7 +2,7 @@
 
 Four things, in one sitting on one machine: the stages of the last ``make demo``; a run of the DAG against the same
 engine work started by hand, as a ratio; the memory of all processes; the seconds a DAG file takes to parse. The result
-goes to ``benchmarks/results/<date>.md`` and ``.json``.
+goes to ``benchmarks/results/``.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import psutil
+import results
 from platform_access import REPOSITORY, VAR, Airbyte, Airflow, connection_variables, platform_memory, read_settings
 
-RESULTS = Path(__file__).resolve().parent / "results"
 DBT = REPOSITORY / ".venv" / "dbt" / "bin" / "dbt"
 _PARSE = """
 import runpy, sys, time
@@ -115,26 +112,9 @@ def parse_seconds() -> dict[str, dict[str, float]]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
-    return {
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "load_average": [round(value, 1) for value in psutil.getloadavg()],
-    }
-
-
 def markdown(result: dict[str, Any]) -> str:
     """Return the result as a page."""
-    box = result["machine"]
-    lines = [
-        f"# Nightly batch, {result['measured_at']}",
-        "",
-        f"{box['system']}, {box['cores']} cores, {box['memory_gb']} GB, load {box['load_average'][0]} at the "
-        "start. One run each: read the ratios.",
-    ]
+    lines = [f"# Nightly batch, {result['measured_at']}", "", f"{results.describe(result['machine'])} One run each."]
     demo = result["demo"]
     if demo:
         lines += ["", f"## `make demo`: run {demo['run_id']}, {demo['state']}, {demo['seconds']} s", ""]
@@ -174,7 +154,7 @@ def measure(with_runs: bool) -> dict[str, Any]:
     report = VAR / "demo" / "report.json"
     result: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": results.machine(),
         "demo": json.loads(report.read_text()) if report.exists() else None,
         "memory": platform_memory(),
         "parse_seconds": parse_seconds(),
@@ -196,11 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-runs", action="store_true", help="neither run the DAG nor do its work by hand")
     result = measure(with_runs=not parser.parse_args().no_runs)
-    RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / datetime.now(UTC).date().isoformat()
-    target.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    target.with_suffix(".md").write_text(markdown(result))
-    print(f"written: {target}.md and .json")
+    results.write("nightly_batch", result, markdown(result))
 
 
 if __name__ == "__main__":
