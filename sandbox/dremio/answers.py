@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 from sandbox.dremio.entities import Column, path_key
 from sandbox.dremio.sql import statements as sql
 from sandbox.dremio.system_tables import SystemTables
-from sandbox.dremio.types import arrow_type, ordered_numeric, sql_name
+from sandbox.dremio.types import arrow_schema, ordered_numeric, sql_name
 
 Path = tuple[str, ...]
 
@@ -46,8 +46,8 @@ class Outcome:
 
 def rows_outcome(columns: tuple[Column, ...], rows: Sequence[dict[str, Any]], kind: str = "DDL") -> Outcome:
     """Return an outcome of rows that are at hand already."""
-    schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
-    return Outcome(columns, iter([pa.RecordBatch.from_pylist(list(rows), schema=schema)]), kind=kind)
+    batch = pa.RecordBatch.from_pylist(list(rows), schema=arrow_schema(columns))
+    return Outcome(columns, iter([batch]), kind=kind)
 
 
 def done(summary: str, *, ok: bool = True) -> Outcome:
@@ -82,6 +82,13 @@ def columns_of(statement: sql.Statement) -> tuple[Column, ...]:
     return _ANSWERS.get(type(statement), OK_COLUMNS)
 
 
+def like_pattern(pattern: str) -> str:
+    """Return the regular expression that means the same as a LIKE pattern with a backslash as its escape."""
+    translated = {"%": ".*", "_": "."}
+    tokens = re.finditer(r"\\(.)|(.)", pattern, re.DOTALL)
+    return "".join(re.escape(t[1]) if t[1] is not None else translated.get(t[2], re.escape(t[2])) for t in tokens)
+
+
 def show(system: SystemTables, statement: sql.Show, context: Path) -> Outcome:
     """Return what SHOW SCHEMAS, SHOW TABLES or SHOW VIEWS lists.
 
@@ -90,9 +97,9 @@ def show(system: SystemTables, statement: sql.Show, context: Path) -> Outcome:
         statement: what is asked for.
         context: the current schema, used when the statement names none.
     """
-    pattern = statement.pattern.replace("%", "*").replace("_", "?") or "*"
+    pattern = re.compile(like_pattern(statement.pattern or "%"), re.IGNORECASE | re.DOTALL)
     if statement.what == "SCHEMAS":
-        names = [n for n in system.schemas() if fnmatch.fnmatchcase(n, pattern)]
+        names = [n for n in system.schemas() if pattern.fullmatch(n)]
         return rows_outcome(_SCHEMA_COLUMNS, [{"SCHEMA_NAME": name} for name in names], "SHOW")
     within = path_key(statement.path or context)
     rows = []
@@ -101,7 +108,7 @@ def show(system: SystemTables, statement: sql.Show, context: Path) -> Outcome:
             continue
         if statement.what == "VIEWS" and row["TABLE_TYPE"] != "VIEW":
             continue
-        if fnmatch.fnmatchcase(row["TABLE_NAME"], pattern):
+        if pattern.fullmatch(row["TABLE_NAME"]):
             rows.append({"TABLE_SCHEMA": row["TABLE_SCHEMA"], "TABLE_NAME": row["TABLE_NAME"]})
     return rows_outcome(_TABLE_COLUMNS, rows, "SHOW")
 

@@ -59,6 +59,11 @@ class Authenticator:
         with self._lock:
             self._logins.pop(token, None)
 
+    def tokens(self) -> set[str]:
+        """Return all tokens that were granted and are still kept."""
+        with self._lock:
+            return set(self._logins)
+
     def user_of(self, header: str) -> str | None:
         """Return the user an ``Authorization`` header stands for, None if it is not valid.
 

@@ -21,7 +21,7 @@ from sandbox.dremio.entities import Column, DataFile, Table
 from sandbox.dremio.errors import CancelledError
 from sandbox.dremio.explain import explained, while_streaming
 from sandbox.dremio.scan import identifier, scan_sql
-from sandbox.dremio.types import arrow_type, normalise
+from sandbox.dremio.types import arrow_schema, normalise
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ class Running:
         yield from self._batches(relation, tuple(columns) if columns is not None else result_columns(relation))
 
     def _batches(self, relation: Any, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
-        schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
+        schema = arrow_schema(columns)
         empty = True
         for batch in _stream(relation):
             self.check()

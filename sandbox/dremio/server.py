@@ -13,6 +13,7 @@ from sandbox.dremio.catalog import Catalog
 from sandbox.dremio.changes import Changes
 from sandbox.dremio.engine import Engine
 from sandbox.dremio.flight import FlightServer
+from sandbox.dremio.flight_metadata import Metadata
 from sandbox.dremio.jobs import Jobs
 from sandbox.dremio.lake import Lakes
 from sandbox.dremio.materialize import Manager
@@ -86,7 +87,8 @@ class Server:
             SystemExit: with code 2 if the port is taken.
         """
         listen(flight_port, "dremio").close()
-        self._flight = FlightServer(LOOPBACK, flight_port, self.authenticator, self.statements, self.jobs)
+        metadata = Metadata(self.catalog, self.system)
+        self._flight = FlightServer(LOOPBACK, flight_port, self.authenticator, self.statements, self.jobs, metadata)
         self._flight.start()
         self.manager.start()
         self._pruner.start()

@@ -20,7 +20,7 @@ from sandbox.dremio.answers import (
 from sandbox.dremio.catalog import Catalog, already_exists
 from sandbox.dremio.changes import Changes
 from sandbox.dremio.engine import Running, result_columns
-from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table, View
+from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table, View, path_key
 from sandbox.dremio.errors import ApiError, ValidationError, not_found
 from sandbox.dremio.planner import Path, Planner
 from sandbox.dremio.reflections import Reflections
@@ -329,7 +329,7 @@ class Statements:
         return answers.describe(self._planner.dataset(statement.path, context).columns)
 
     def _use(self, _: Running, statement: sql.Use, __: Path) -> Outcome:
-        if self._catalog.get(statement.path) is None:
+        if path_key(statement.path) not in {name.lower() for name in self._planner.system.schemas()}:
             raise ValidationError(f"Unable to find the schema [{'.'.join(statement.path)}]")
         return done(f"Default schema changed to [{'.'.join(statement.path)}]")
 

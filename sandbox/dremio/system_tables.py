@@ -184,9 +184,12 @@ class SystemTables:
                 "IS_MUTABLE": "NO",
             }
 
+    def placed(self) -> list[tuple[tuple[str, str], list[Column]]]:
+        """Return schema, name and columns of all system tables, in the case in which they are listed."""
+        return [(_system_name(name), columns) for name, columns in self.describe()]
+
     def _tables(self) -> Iterable[Row]:
-        for name, _ in self.describe():
-            schema, table = _system_name(name)
+        for (schema, table), _ in self.placed():
             yield {**_place(schema, table), "TABLE_TYPE": "SYSTEM_TABLE"}
         for entity in self._catalog.datasets():
             yield {**_location(entity), "TABLE_TYPE": "VIEW" if isinstance(entity, View) else "TABLE"}
@@ -197,8 +200,7 @@ class SystemTables:
                 yield {**_location(entity), "VIEW_DEFINITION": entity.sql}
 
     def _columns(self) -> Iterable[Row]:
-        for name, columns in self.describe():
-            schema, table = _system_name(name)
+        for (schema, table), columns in self.placed():
             for position, column in enumerate(columns, 1):
                 yield {**_place(schema, table), **_column(position, column)}
         for entity in self._catalog.datasets():

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path as FilePath
 
-import pyarrow as pa
-
 from sandbox.dremio.catalog import Catalog, quoted
 from sandbox.dremio.engine import Running
 from sandbox.dremio.entities import Column, DataFile, Entity, Path, Source, Table
@@ -26,7 +24,7 @@ from sandbox.dremio.planner import Planner
 from sandbox.dremio.promotion import stored_type
 from sandbox.dremio.publication import NewFile, Publisher
 from sandbox.dremio.scan import identifier
-from sandbox.dremio.types import arrow_type
+from sandbox.dremio.types import arrow_schema, arrow_type
 from sandbox.dremio.writer import TableWriter, Written, codec_of, labelled
 
 LABEL = "__label"
@@ -150,7 +148,7 @@ class Tables:
 
     def _stream(self, running: Running, folder: FilePath, table: Table, query: str) -> list[Written]:
         columns = [*table.columns, Column(LABEL, "VARCHAR")]
-        schema = pa.schema([(column.name, arrow_type(column.type)) for column in table.columns])
+        schema = arrow_schema(table.columns)
         writer = TableWriter(folder, schema, codec_of(table.properties), self._pool)
         return writer.write(labelled(running.stream(query, columns)), running.check)
 

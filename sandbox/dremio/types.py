@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+
+from sandbox.dremio.entities import Column
 
 Json = dict[str, Any]
 
@@ -174,6 +177,11 @@ def arrow_type(duckdb_type: str) -> pa.DataType:
         key, value = _split(duckdb_type[4:-1])
         return pa.map_(arrow_type(key), arrow_type(value))
     raise ValueError(f"no Arrow type for {duckdb_type}")
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """Return the Arrow schema in which Dremio sends these columns."""
+    return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
 
 
 def from_arrow(kind: pa.DataType) -> str:

@@ -66,12 +66,17 @@ def translate_tree(tree: exp.Expr, resolve: Resolver, *, name_columns: bool = Tr
         exp.Expr: the tree, or what took its place.
     """
     _refuse(tree)
-    _tables(tree, frozenset(), resolve)
     if name_columns:
         _name_columns(tree)
+    # Before tables are replaced: what a view's body became must not be rewritten again.
+    tree = _rewritten(tree)
+    _tables(tree, frozenset(), resolve)
+    return tree
+
+
+def _rewritten(tree: exp.Expr) -> exp.Expr:
     # Leaves first: what a node is rewritten to holds its children rewritten already.
-    nodes = list(tree.walk(bfs=False))
-    for node in reversed(nodes):
+    for node in reversed(list(tree.walk(bfs=False))):
         replacement = _rewrite(node)
         if replacement is not None and replacement is not node:
             if node is tree:
@@ -87,11 +92,13 @@ _REFUSED: dict[type[exp.Expr], str] = {
     exp.MatchRecognize: "MATCH_RECOGNIZE",
     exp.Into: "SELECT INTO",
     exp.Parameter: "A parameter",
-    exp.Placeholder: "A bind parameter",
 }
 
 
 def _refuse(tree: exp.Expr) -> None:
+    if tree.find(exp.Placeholder) is not None:
+        # Dremio binds no parameters, on any of its interfaces.
+        raise ValidationError("Illegal use of dynamic parameter")
     for node in tree.find_all(*_REFUSED):
         raise UnsupportedError(_REFUSED[type(node)])
 
@@ -242,9 +249,16 @@ def _cast(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
-def _anonymous(node: exp.Expr) -> exp.Expr:
+def _anonymous(node: exp.Expr) -> exp.Expr | None:
     assert isinstance(node, exp.Anonymous)
-    return functions.translate(node)
+    # A table function is looked up with the datasets.
+    return None if _of_table(node) else functions.translate(node)
+
+
+def _of_table(node: exp.Expr) -> bool:
+    while isinstance(node.parent, exp.Anonymous | exp.Dot):
+        node = node.parent
+    return isinstance(node.parent, exp.Table) and node.arg_key == "this"
 
 
 def _now(node: exp.Expr) -> exp.Expr | None:

@@ -83,12 +83,12 @@ class S3:
             ),
         )
 
-    def put(self, key: str, content: bytes | pa.Table) -> None:
+    def put(self, key: str, content: bytes | pa.Table, bucket: str = "datalake") -> None:
         if isinstance(content, pa.Table):
             sink = io.BytesIO()
             pq.write_table(content, sink)
             content = sink.getvalue()
-        self.client.put_object(Bucket="datalake", Key=key, Body=content)
+        self.client.put_object(Bucket=bucket, Key=key, Body=content)
 
     def keys(self, prefix: str) -> list[str]:
         answer = self.client.list_objects_v2(Bucket="datalake", Prefix=prefix)
@@ -123,8 +123,9 @@ class S3:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3]:
-    (folder / "datalake").mkdir(parents=True)
+def s3_server(folder: Path, buckets: tuple[str, ...] = ("datalake",)) -> Iterator[S3]:
+    for bucket in buckets:
+        (folder / bucket).mkdir(parents=True)
     port = free_port()
     binary = Path(sys.executable).parent / "rclone"
     server = S3(port)
@@ -154,6 +155,7 @@ class Dremio:
     offset: int
     process: subprocess.Popen[bytes] | None = None
     http: httpx.Client = field(default_factory=httpx.Client)
+    edition: str = "community"
 
     @property
     def url(self) -> str:
@@ -170,6 +172,7 @@ class Dremio:
             "SANDBOX_VAR": str(self.var),
             "DREMIO_USER": USER,
             "DREMIO_PASSWORD": PASSWORD,
+            "DREMIO_EDITION": self.edition,
         }
 
     def start(self) -> None:
