@@ -36,12 +36,16 @@ class Outcome:
         batches: the rows, at least one batch; reading them is what runs a query.
         queried: paths of the datasets the statement names.
         kind: Dremio's name for what the statement is, e.g. ``SELECT`` or ``DDL``.
+        scanned: paths of the tables whose files are read, or of reflections in their place.
+        relationships: what became of each reflection that was considered.
     """
 
     columns: tuple[Column, ...]
     batches: Iterator[pa.RecordBatch]
     queried: list[Path] = field(default_factory=list)
     kind: str = "DDL"
+    scanned: list[Path] = field(default_factory=list)
+    relationships: list[dict[str, Any]] = field(default_factory=list)
 
 
 def rows_outcome(columns: tuple[Column, ...], rows: Sequence[dict[str, Any]], kind: str = "DDL") -> Outcome:

@@ -78,6 +78,15 @@ class Engine:
         """Close the database."""
         self._database.close()
 
+    def attach(self, path: Path, name: str) -> None:
+        """Open a database file in one of the engine's folders, or begin one.
+
+        Args:
+            path: the file.
+            name: under which statements find it.
+        """
+        self._database.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS {identifier(name)}")
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own to the database, for one statement."""
         return self._database.cursor()
@@ -89,7 +98,7 @@ class Engine:
             table: the table.
             files: its files with their local copies.
         """
-        name = f"{table.id}_{table.tag}"
+        name = scan_name(table)
         with self._lock:
             versions = self._views.setdefault(table.id, [])
             if name not in versions:
@@ -137,6 +146,11 @@ class Engine:
         with self.cursor() as cursor, explained():
             relation = cursor.sql(sql)
             return result_columns(relation)
+
+
+def scan_name(table: Table) -> str:
+    """Return the name of the DuckDB view that reads a table in its present state."""
+    return f"{table.id}_{table.tag}"
 
 
 def result_columns(relation: Any) -> tuple[Column, ...]:

@@ -67,8 +67,15 @@ class Job:
     error: str | None = None
     columns: tuple[Column, ...] = ()
     queried: list[list[str]] = field(default_factory=list)
+    scanned: list[list[str]] = field(default_factory=list)
+    relationships: list[Json] = field(default_factory=list)
     running: Running | None = field(default=None, repr=False)
     finished: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether a reflection answered it, or a part of it."""
+        return any(entry["relationship"] == "CHOSEN" for entry in self.relationships)
 
     def stored(self) -> Json:
         """Return what is kept of the job over a restart."""
@@ -76,6 +83,7 @@ class Job:
             "id": self.id, "sql": self.sql, "user": self.user, "query_type": self.query_type,
             "context": list(self.context), "state": self.state, "started_at": self.started_at,
             "ended_at": self.ended_at, "rows": self.rows, "error": self.error, "queried": self.queried,
+            "scanned": self.scanned, "relationships": self.relationships,
             "columns": [[column.name, column.type] for column in self.columns],
         }  # fmt: skip
 
@@ -101,7 +109,7 @@ class Job:
             "resourceSchedulingStartedAt": iso(self.started_at),
             "resourceSchedulingEndedAt": iso(self.started_at),
             "cancellationReason": "Query cancelled by user" if self.state == "CANCELED" else "",
-            "acceleration": {"reflectionRelationships": []},
+            "acceleration": {"reflectionRelationships": self.relationships},
         }
         return {name: value for name, value in body.items() if value is not None}
 
@@ -187,6 +195,8 @@ class Jobs:
         outcome = self._statements.run(job.running, job.sql, job.context)
         job.columns = outcome.columns
         job.queried = [list(path) for path in outcome.queried]
+        job.scanned = [list(path) for path in outcome.scanned]
+        job.relationships = outcome.relationships
         return outcome
 
     def _recorded(self, job: Job) -> _Recorded:

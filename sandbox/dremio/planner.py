@@ -10,11 +10,14 @@ from typing import Any
 from sqlglot import exp
 
 from sandbox.dremio import formats, promotion
+from sandbox.dremio.acceleration import Acceleration
+from sandbox.dremio.accelerator import ACCELERATOR
 from sandbox.dremio.catalog import Catalog
-from sandbox.dremio.engine import Engine
+from sandbox.dremio.engine import SCAN_SCHEMA, Engine, scan_name
 from sandbox.dremio.entities import Column, Entity, Source, Table, View, now_millis
 from sandbox.dremio.errors import DataError, ValidationError, not_found
 from sandbox.dremio.lake import Lakes
+from sandbox.dremio.lineage import DATASET, is_volatile
 from sandbox.dremio.object_cache import ObjectCache, StaleMetadataError
 from sandbox.dremio.scan import scan_sql
 from sandbox.dremio.sql.dialect import parse_one
@@ -22,9 +25,13 @@ from sandbox.dremio.sql.translate import SNAPSHOT, Resolver, generate, translate
 from sandbox.dremio.system_tables import SystemTables
 
 Path = tuple[str, ...]
+Json = dict[str, Any]
+_Key = tuple[str, Path, bool, int, int]
 
 MAX_VIEW_DEPTH = 64
 PLAN_CACHE = 256
+SCAN = "scan"
+"""Key in a node's ``meta``: the identifier of the table that is to be opened for the node."""
 
 
 @dataclass
@@ -37,6 +44,10 @@ class Plan:
         views: the views it was expanded from, directly or through other views.
         queried: paths of the datasets named in the query itself.
         stable: whether the same text means the same as long as the catalog does not change.
+        volatile: whether the same rows may give another result, e.g. for the time of day.
+        opened: those of the tables that are read themselves, not through a reflection.
+        relationships: what became of each reflection that was considered, in the words of the job API.
+        expires: when the first of the reflections in use expires, milliseconds since 1970; None without any.
     """
 
     sql: str = ""
@@ -44,6 +55,16 @@ class Plan:
     views: dict[str, View] = field(default_factory=dict)
     queried: list[Path] = field(default_factory=list)
     stable: bool = True
+    volatile: bool = False
+    opened: dict[str, Table] = field(default_factory=dict)
+    relationships: list[Json] = field(default_factory=list)
+    expires: int | None = None
+
+    @property
+    def scanned(self) -> list[Path]:
+        """Paths of what is read: tables, and reflections by dataset and identifier as Dremio names them."""
+        chosen = [entry["reflectionId"] for entry in self.relationships if entry["relationship"] == "CHOSEN"]
+        return [*(table.path for table in self.opened.values()), *((ACCELERATOR, str(name)) for name in chosen)]
 
 
 class Planner:
@@ -55,18 +76,27 @@ class Planner:
         lakes: object stores by source.
         cache: local copies of their objects.
         system: INFORMATION_SCHEMA and sys.
+        acceleration: puts reflections in the place of what they hold.
     """
 
     def __init__(
-        self, catalog: Catalog, engine: Engine, lakes: Lakes, cache: ObjectCache, system: SystemTables
+        self,
+        catalog: Catalog,
+        engine: Engine,
+        lakes: Lakes,
+        cache: ObjectCache,
+        system: SystemTables,
+        acceleration: Acceleration,
     ) -> None:
         self.catalog = catalog
         self.engine = engine
         self.lakes = lakes
         self.cache = cache
         self.system = system
+        self._acceleration = acceleration
         self._trees: OrderedDict[str, exp.Expr] = OrderedDict()
-        self._plans: OrderedDict[tuple[str, Path, int], Plan] = OrderedDict()
+        self._plans: OrderedDict[_Key, Plan] = OrderedDict()
+        self._lineages: OrderedDict[tuple[str, int], Plan] = OrderedDict()
         self._lock = threading.Lock()
 
     # -- names
@@ -138,32 +168,73 @@ class Planner:
 
     # -- queries
 
-    def plan(self, sql: str, context: Path = ()) -> Plan:
+    def plan(self, sql: str, context: Path = (), *, accelerate: bool = True) -> Plan:
         """Return the plan of a query.
 
         Args:
             sql: SELECT, WITH or VALUES as written.
             context: the current schema.
+            accelerate: whether it may be answered from reflections.
 
         Raises:
             StatementError: if it cannot be run.
         """
-        key = (sql, context, self.catalog.generation)
+        key = (sql, context, accelerate, self.catalog.generation, self._acceleration.generation)
         with self._lock:
             known = self._plans.get(key)
-        if known is not None and all(self._fresh(table) for table in known.tables.values()):
+        if known is not None and self._holds(known):
             return known
         plan = Plan()
-        tree = self._parsed(sql)
-        if not isinstance(tree, exp.Query | exp.Values):
-            raise ValidationError("Failure parsing the query.")
-        plan.sql = generate(self.translate(tree, plan, context))
+        while not self._plan(sql, context, plan, accelerate):
+            # A file was not what the metadata says: they were read again, and may mean another plan.
+            plan = Plan()
         if plan.stable:
             with self._lock:
-                self._plans[(sql, context, self.catalog.generation)] = plan
+                self._plans[key] = plan
                 while len(self._plans) > PLAN_CACHE:
                     self._plans.popitem(last=False)
         return plan
+
+    def lineage(self, dataset: View | Table) -> Plan:
+        """Return a plan that names the tables and views behind a dataset but reads nothing.
+
+        Raises:
+            StatementError: if one of them is gone.
+        """
+        key = (dataset.id, self.catalog.generation)
+        with self._lock:
+            known = self._lineages.get(key)
+        if known is None:
+            known = Plan()
+            self._resolve(dataset.path, (), known, 0)
+            with self._lock:
+                self._lineages[key] = known
+                while len(self._lineages) > PLAN_CACHE:
+                    self._lineages.popitem(last=False)
+        return known
+
+    def _plan(self, sql: str, context: Path, plan: Plan, accelerate: bool) -> bool:
+        """Fill in a plan and return whether what it was made from still holds."""
+        tree = self._parsed(sql)
+        if not isinstance(tree, exp.Query | exp.Values):
+            raise ValidationError("Failure parsing the query.")
+        tree = translate_tree(tree, lambda path: self._resolve(path, context, plan, 0))
+        plan.volatile = is_volatile(tree)
+        if accelerate and plan.stable:
+            tree, plan.relationships, plan.expires = self._acceleration.rewrite(tree, plan.tables, plan.views)
+        holds = self._opened(tree, plan)
+        plan.sql = generate(tree)
+        return holds
+
+    def _holds(self, plan: Plan) -> bool:
+        """Return whether a plan made earlier is still right, as far as the catalog does not say."""
+        if plan.expires is not None and self._acceleration.clock() >= plan.expires:
+            return False
+        return all(self._current(table) is table for table in plan.tables.values()) and all(
+            self.cache.path(table.bucket, table.format, file).exists()
+            for table in plan.opened.values()
+            for file in table.files
+        )
 
     def _parsed(self, sql: str) -> exp.Expr:
         with self._lock:
@@ -181,8 +252,14 @@ class Planner:
         return translate_tree(tree, self.resolver(plan, context), name_columns=name_columns)
 
     def resolver(self, plan: Plan, context: Path) -> Resolver:
-        """Return what finds datasets for ``plan`` from within ``context``."""
-        return lambda path: self._resolve(path, context, plan, 0)
+        """Return what finds and opens datasets for ``plan`` from within ``context``."""
+
+        def resolve(path: Path) -> exp.Expr:
+            found = self._resolve(path, context, plan, 0)
+            self._opened(found, plan)
+            return found
+
+        return resolve
 
     def _resolve(self, path: Path, context: Path, plan: Plan, depth: int) -> exp.Expr:
         if path[0] == SNAPSHOT:
@@ -193,8 +270,11 @@ class Planner:
         dataset = self.dataset(path, context)
         if depth == 0:
             plan.queried.append(dataset.path)
-        if isinstance(dataset, Table):
-            return self._scan(dataset, plan)
+        found = self._scan(dataset, plan) if isinstance(dataset, Table) else self._expanded(dataset, plan, depth)
+        found.meta[DATASET] = dataset.id
+        return found
+
+    def _expanded(self, dataset: View, plan: Plan, depth: int) -> exp.Expr:
         if depth > MAX_VIEW_DEPTH:
             raise ValidationError(f"View [{'.'.join(dataset.path)}] refers to itself.")
         plan.views[dataset.id] = dataset
@@ -216,17 +296,34 @@ class Planner:
         return _table(self.engine.meta(name, now_millis(), self.system.rows(name)))
 
     def _scan(self, table: Table, plan: Plan) -> exp.Expr:
+        """Return what stands for a table until it is opened: it need not be if a reflection takes its place."""
         table = self._current(table)
         plan.tables[table.id] = table
-        source = self.source(table)
-        try:
-            paths = self.cache.fetch(self.lakes.of(source), table, table.files)
-        except StaleMetadataError:
-            # What Dremio does when a file is not what the metadata says: read the metadata again and start over.
-            table = self.refresh(table)
-            plan.tables[table.id] = table
-            paths = self.cache.fetch(self.lakes.of(source), table, table.files)
-        return _table(self.engine.scan(table, list(zip(table.files, paths, strict=True))))
+        node = _table((SCAN_SCHEMA, scan_name(table)))
+        node.meta[SCAN] = table.id
+        return node
+
+    def _opened(self, tree: exp.Expr, plan: Plan) -> bool:
+        """Make readable what a tree scans.
+
+        Returns:
+            bool: whether every table was as planned; one that was not is opened as it is now.
+        """
+        as_planned = True
+        for node in [node for node in tree.find_all(exp.Table) if SCAN in node.meta]:
+            table = plan.tables[node.meta[SCAN]]
+            source = self.source(table)
+            try:
+                paths = self.cache.fetch(self.lakes.of(source), table, table.files)
+            except StaleMetadataError:
+                # What Dremio does when a file is not what the metadata says: read the metadata again and start over.
+                as_planned = False
+                table = plan.tables[table.id] = self.refresh(table)
+                paths = self.cache.fetch(self.lakes.of(source), table, table.files)
+            plan.opened[table.id] = table
+            self.engine.scan(table, list(zip(table.files, paths, strict=True)))
+            node.set("this", exp.to_identifier(scan_name(table), quoted=True))
+        return as_planned
 
     def located(self, table: Table, only: set[str] | None = None) -> str:
         """Return the SELECT over a table's rows with the columns by which a row is found again.
@@ -245,11 +342,6 @@ class Planner:
         if source is None:
             raise DataError(f"The source of table [{'.'.join(table.path)}] is gone.")
         return source
-
-    def _fresh(self, table: Table) -> bool:
-        return self._current(table) is table and all(
-            self.cache.path(table.bucket, table.format, file).exists() for file in table.files
-        )
 
     def _current(self, table: Table) -> Table:
         """Return the table, with its metadata read again if the source's policy says it has expired."""

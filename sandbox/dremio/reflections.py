@@ -47,10 +47,15 @@ class Reflections:
         # The store's own lock: a catalog transaction that deletes a dataset holds it when it comes here, so a lock of
         # our own, taken before the store's everywhere else, would be taken in the opposite order.
         self._lock = store.lock
-        self._all: dict[str, Json] = {str(body["id"]): body for body in store.reflections()}
-        self.materializations: list[Json] = store.materializations()
+        self._all: dict[str, Json] = {}
+        self._by_dataset: dict[str, dict[str, Json]] = {}
+        for body in store.reflections():
+            self._index(body)
+        self._materializations: dict[str, Json] = {str(body["id"]): body for body in store.materializations()}
+        self._requests: set[str] = set()
+        self.generation = 0
         self.wake: Callable[[], None] = lambda: None
-        self.discarded: Callable[[Json], None] = lambda _: None
+        self.retired: Callable[[str, str], None] = lambda _, __: None
         catalog.on_delete(self._dataset_deleted)
 
     # -- reading
@@ -63,6 +68,38 @@ class Reflections:
     def of(self, dataset_id: str) -> list[Json]:
         """Return the reflections of a dataset."""
         return [body for body in self.all() if body["datasetId"] == dataset_id]
+
+    @property
+    def materializations(self) -> list[Json]:
+        """All materializations that are remembered, oldest first."""
+        with self._lock:
+            return list(self._materializations.values())
+
+    def current(self, reflection: Json, moment: int) -> Json | None:
+        """Return the materialization in use, None if there is none or it has expired.
+
+        Args:
+            reflection: the reflection.
+            moment: the present, milliseconds since 1970.
+        """
+        found = self._materializations.get(str(reflection["_state"]["current"]))
+        return found if found is not None and int(found["expires"]) > moment else None
+
+    def usable(self, dataset_id: str, moment: int) -> list[tuple[Json, Json]]:
+        """Return the reflections of a dataset that may answer queries, each with its materialization.
+
+        Args:
+            dataset_id: the dataset.
+            moment: the present, milliseconds since 1970.
+        """
+        with self._lock:
+            found = []
+            for reflection in self._by_dataset.get(dataset_id, {}).values():
+                current = self.current(reflection, moment)
+                given_up = reflection["_state"]["refresh"] == "GIVEN_UP"
+                if reflection["enabled"] and not given_up and current is not None and current.get("columns"):
+                    found.append((reflection, current))
+            return found
 
     def get(self, identifier: str) -> Json:
         """Return a reflection.
@@ -136,7 +173,9 @@ class Reflections:
             if same and reflection["_state"]["refresh"] != "GIVEN_UP":
                 return reflection
             state = {**reflection["_state"], "failures": 0, "last_failure": "", "refresh": "", "retry_at": 0}
-            if any(updated.get(name) != reflection.get(name) for name in _FIELD_LISTS):
+            rebuilt = any(updated.get(name) != reflection.get(name) for name in _FIELD_LISTS)
+            if state["current"] is not None and (rebuilt or not updated["enabled"]):
+                self._retire(reflection, str(state["current"]))
                 state["current"] = None
             updated |= {"tag": new_id(), "updatedAtMillis": now_millis(), "_state": state}
             self._put(updated)
@@ -167,11 +206,23 @@ class Reflections:
             self._put(reflection)
             return reflection
 
+    def request(self, identifiers: list[str]) -> None:
+        """Ask for reflections to be refreshed as soon as may be."""
+        with self._lock:
+            self._requests |= set(identifiers)
+        self.wake()
+
+    def take_requests(self) -> set[str]:
+        """Return what was asked for since this was last called."""
+        with self._lock:
+            requests, self._requests = self._requests, set()
+        return requests
+
     def record(self, materialization: Json) -> None:
         """Write a materialization, new or changed."""
         with self._lock:
-            others = [m for m in self.materializations if m["id"] != materialization["id"]]
-            self.materializations = [*others, materialization]
+            self._materializations[materialization["id"]] = materialization
+            self.generation += 1
             self._store.put_materialization(
                 materialization["id"], materialization["reflection_id"], materialization["created"], materialization
             )
@@ -179,17 +230,53 @@ class Reflections:
     def drop_materialization(self, identifier: str) -> None:
         """Forget a materialization."""
         with self._lock:
-            self.materializations = [m for m in self.materializations if m["id"] != identifier]
+            self._materializations.pop(identifier, None)
             self._store.delete_materialization(identifier)
 
-    def _put(self, reflection: Json) -> None:
+    def succeeded(self, reflection_id: str, materialization: Json, **noted: Any) -> bool:
+        """Put a finished materialization in the place of the one in use.
+
+        Args:
+            reflection_id: the reflection.
+            materialization: what was built.
+            noted: what else is noted about the reflection.
+
+        Returns:
+            bool: False if nobody wants it any more: the reflection was deleted, disabled or given other fields.
+        """
+        with self._lock:
+            reflection = self._all.get(reflection_id)
+            if reflection is None or not reflection["enabled"] or reflection["tag"] != materialization["tag"]:
+                return False
+            previous = reflection["_state"]["current"]
+            self.record(materialization)
+            self.note(reflection_id, current=materialization["id"], **noted)
+            if previous is not None:
+                self._retire(reflection, str(previous))
+            return True
+
+    def _retire(self, reflection: Json, identifier: str) -> None:
+        """Say that a materialization is no longer in use."""
+        if identifier in self._materializations:
+            self.record({**self._materializations[identifier], "state": "DELETED"})
+        self.retired(str(reflection["id"]), identifier)
+
+    def _index(self, reflection: Json) -> None:
         self._all[reflection["id"]] = reflection
+        self._by_dataset.setdefault(reflection["datasetId"], {})[reflection["id"]] = reflection
+
+    def _put(self, reflection: Json) -> None:
+        self._index(reflection)
+        self.generation += 1
         self._store.put_reflection(reflection["id"], reflection["datasetId"], reflection)
 
     def _forget(self, reflection: Json) -> None:
         self._all.pop(reflection["id"], None)
+        self._by_dataset.get(reflection["datasetId"], {}).pop(reflection["id"], None)
+        self.generation += 1
         self._store.delete_reflection(reflection["id"])
-        self.discarded(reflection)
+        if reflection["_state"]["current"] is not None:
+            self._retire(reflection, str(reflection["_state"]["current"]))
 
     def _dataset(self, identifier: str) -> View | Table:
         dataset = self._catalog.by_id(identifier)

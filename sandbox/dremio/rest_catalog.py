@@ -9,8 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sandbox.dremio import entity_json
+from sandbox.dremio import entity_json, refresh_policy
 from sandbox.dremio.catalog import Catalog, already_exists
+from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.entities import Entity, Folder, Path, Source, Space, Table, View, new_id, path_key
 from sandbox.dremio.errors import ApiError, StatementError
 from sandbox.dremio.lake import Lake, Lakes
@@ -48,7 +49,7 @@ class CatalogApi:
         self._tables = tables
         self._store = store
         self._lakes = lakes
-        self.refreshed: Callable[[Table], None] = lambda _: None
+        self.refreshed: Callable[[Table | View], None] = lambda _: None
 
     def register(self, api: Api) -> None:
         """Add the routes."""
@@ -230,6 +231,7 @@ class CatalogApi:
             raise ApiError(400, error.message) from error
         policy = body.get("accelerationRefreshPolicy")
         if isinstance(policy, dict):
+            refresh_policy.check(policy)
             table = dataclasses.replace(table, policy=policy)
             self._catalog.put(table)
         return entity_json.shown(table)
@@ -251,6 +253,7 @@ class CatalogApi:
             return entity_json.shown(self._put_view(entity.path, call.body))
         if isinstance(entity, Table):
             policy = call.body.get("accelerationRefreshPolicy") or entity.policy
+            refresh_policy.check(policy)
             fmt = call.body.get("format")
             if not entity.managed and isinstance(fmt, dict) and fmt.get("type"):
                 table = self._planner.reformat(entity, fmt)
@@ -288,10 +291,10 @@ class CatalogApi:
         return Response(status_code=204)
 
     def _refresh(self, entity: Entity | entity_json.Stored) -> Any:
-        """Wake the reflections on a table and on what reads it; for a view nothing happens in this edition."""
+        """Wake the reflections on a table and on what reads it; those on a view only in the Enterprise Edition."""
         if not isinstance(entity, View | Table):
             raise ApiError(400, "Can only refresh datasets.")
-        if isinstance(entity, Table):
+        if isinstance(entity, Table) or is_enterprise():
             self.refreshed(entity)
         return Response(status_code=204)
 

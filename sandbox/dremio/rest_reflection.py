@@ -7,10 +7,11 @@ from typing import Any
 from starlette.responses import Response
 
 from sandbox.dremio.catalog import Catalog
-from sandbox.dremio.entities import Table, View, now_millis
+from sandbox.dremio.edition import is_enterprise
+from sandbox.dremio.entities import Table, View
 from sandbox.dremio.errors import ApiError
 from sandbox.dremio.jobs import iso
-from sandbox.dremio.materialize import Manager, config_status, policy_of
+from sandbox.dremio.materialize import Manager, config_status
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.rest import Api, Call
 
@@ -35,18 +36,14 @@ class ReflectionView:
 
     def current(self, reflection: Json) -> Json | None:
         """Return the materialization in use, None if there is none or it has expired."""
-        identifier = reflection["_state"]["current"]
-        found = next((m for m in self.reflections.materializations if m["id"] == identifier), None)
-        return found if found is not None and int(found["expires"]) > now_millis() else None
+        return self.reflections.current(reflection, self.manager.clock())
 
     def status(self, reflection: Json) -> Json:
         """Return the status object, with combinedStatus derived as Dremio derives it."""
         state = reflection["_state"]
         current = self.current(reflection)
         config = config_status(reflection, self.catalog) or "OK"
-        policy = policy_of(self.catalog, self.manager.dependencies(reflection))
-        idle = "SCHEDULED" if policy["activePolicyType"] in ("PERIOD", "SCHEDULE") else "MANUAL"
-        refresh = state["refresh"] or idle
+        refresh = state["refresh"] or self.manager.policies(reflection).idle_status
         availability = "AVAILABLE" if current is not None else "NONE"
         failures = int(state["failures"])
         body = {
@@ -60,6 +57,7 @@ class ReflectionView:
             "lastDataFetch": iso(int(current["fetched"]) if current else -1),
             "expiresAt": iso(int(current["expires"]) if current else -1),
             "lastRefreshDurationMillis": int(current["finished"]) - int(current["created"]) if current else -1,
+            "lastRefreshFinished": iso(int(current["finished"])) if current else None,
         }
         return {name: value for name, value in body.items() if value is not None}
 
@@ -113,6 +111,10 @@ class ReflectionApi:
 
     def register(self, api: Api) -> None:
         """Add the routes."""
+        if is_enterprise():
+            api.add("GET", "/api/v3/reflection/summary", self._summary)
+            api.add("GET", "/api/v3/reflection", lambda _: {"data": self._all()})
+            api.add("POST", "/api/v3/reflection/{id}/refresh", self._refresh)
         api.add("POST", "/api/v3/reflection", self._create)
         api.add("GET", "/api/v3/reflection/{id}", self._get)
         api.add("PUT", "/api/v3/reflection/{id}", self._update)
@@ -139,6 +141,41 @@ class ReflectionApi:
         if not isinstance(dataset, View | Table):
             raise ApiError(404, f"The dataset [{call.parts['id']}] was not found.")
         return {"data": [self._view.as_rest(reflection) for reflection in self._reflections.of(dataset.id)]}
+
+    def _all(self) -> list[Json]:
+        return [self._view.as_rest(reflection) for reflection in self._reflections.all()]
+
+    def _refresh(self, call: Call) -> Any:
+        reflection = self._reflections.get(call.parts["id"])
+        if not reflection["enabled"]:
+            raise ApiError(400, f"The reflection [{reflection['id']}] is disabled.")
+        self._reflections.request([str(reflection["id"])])
+        return Response(status_code=200)
+
+    def _summary(self, _: Call) -> Any:
+        return {"data": [_summarised(shown) for shown in self._all()], "isCanAlterReflections": True}
+
+
+def _summarised(shown: Json) -> Json:
+    """Return what the summary has of a reflection; the three parts of its status have other names there."""
+    status = shown["status"]
+    named = {
+        "configStatus": status["config"],
+        "refreshStatus": status["refresh"],
+        "availabilityStatus": status["availability"],
+        "combinedStatus": status["combinedStatus"],
+        "failureCount": status["failureCount"],
+        "lastDataFetchAt": status["lastDataFetch"],
+        "expiresAt": status["expiresAt"],
+    }
+    kept = ("id", "createdAt", "updatedAt", "name", "datasetId", "datasetType", "currentSizeBytes", "totalSizeBytes",
+            "enabled")  # fmt: skip
+    return {
+        **{name: shown[name] for name in kept},
+        "reflectionType": shown["type"],
+        "status": named,
+        "outputRecords": shown["recordCount"],
+    }
 
 
 def _check(body: Json) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
 
+from sandbox.dremio.acceleration import Acceleration
+from sandbox.dremio.accelerator import Accelerator
 from sandbox.dremio.auth import Authenticator
 from sandbox.dremio.catalog import Catalog
 from sandbox.dremio.changes import Changes
 from sandbox.dremio.engine import Engine
+from sandbox.dremio.entities import now_millis
 from sandbox.dremio.flight import FlightServer
 from sandbox.dremio.flight_metadata import Metadata
 from sandbox.dremio.jobs import Jobs
 from sandbox.dremio.lake import Lakes
+from sandbox.dremio.lineage import Versions
 from sandbox.dremio.materialize import Manager
 from sandbox.dremio.object_cache import ObjectCache
 from sandbox.dremio.planner import Planner
@@ -43,34 +48,40 @@ class Server:
         folder: holds all state.
         user: the one user.
         password: the user's password.
+        clock: by which reflections are refreshed and expire, in milliseconds since 1970.
     """
 
-    def __init__(self, folder: Path, user: str, password: str) -> None:
+    def __init__(self, folder: Path, user: str, password: str, clock: Callable[[], int] = now_millis) -> None:
         self.authenticator = Authenticator(user, password)
         self.store = Store(folder / "catalog.sqlite")
         self.catalog = Catalog(self.store, user)
         self.lakes = Lakes()
         cache_bytes = int(float(os.environ.get("SANDBOX_DREMIO_CACHE_GIB", "8")) * GIBIBYTE)
         self.cache = ObjectCache(folder / "cache", cache_bytes)
-        self.accelerator = folder / "accelerator"
-        self.accelerator.mkdir(exist_ok=True)
+        rows = folder / "accelerator"
+        rows.mkdir(exist_ok=True)
         self.engine = Engine(
-            [self.cache.root, self.accelerator],
+            [self.cache.root, rows],
             folder / "spill",
             os.environ.get("SANDBOX_DREMIO_MEMORY", "1GB"),
             max(2, min(4, os.cpu_count() or 2)),
         )
         self.system = SystemTables(self.catalog)
-        self.planner = Planner(self.catalog, self.engine, self.lakes, self.cache, self.system)
+        self.reflections = Reflections(self.store, self.catalog)
+        self.accelerator = Accelerator(self.engine, rows)
+        versions = Versions()
+        self.acceleration = Acceleration(self.reflections, self.accelerator, versions, clock)
+        self.planner = Planner(self.catalog, self.engine, self.lakes, self.cache, self.system, self.acceleration)
         self.publisher = Publisher(self.store, self.catalog, self.lakes, self.cache)
         self.publisher.recover()
         self.tables = Tables(self.catalog, self.planner, self.lakes, self.publisher, folder / "staging")
-        self.reflections = Reflections(self.store, self.catalog)
         self.statements = Statements(
             self.catalog, self.planner, self.tables, Changes(self.planner, self.tables), self.reflections
         )
         self.jobs = Jobs(self.engine, self.statements, self.store, Results(folder / "results"))
-        self.manager = Manager(self.reflections, self.catalog, self.planner, self.jobs, self.accelerator)
+        self.manager = Manager(
+            self.reflections, self.catalog, self.planner, self.jobs, self.accelerator, versions, clock
+        )
         self.reflection_view = ReflectionView(self.reflections, self.catalog, self.manager)
         SystemRows(self.reflection_view, self.jobs).register(self.system)
         self._stopped = threading.Event()
@@ -117,5 +128,7 @@ class Server:
         self.manager.stop()
         self.tables.close()
         self.cache.close()
+        self.acceleration.close()
+        self.accelerator.close()
         self.engine.close()
         self.store.close()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,9 +20,10 @@ from sandbox.dremio.answers import (
 )
 from sandbox.dremio.catalog import Catalog, already_exists
 from sandbox.dremio.changes import Changes
+from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.engine import Running, result_columns
 from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table, View, path_key
-from sandbox.dremio.errors import ApiError, ValidationError, not_found
+from sandbox.dremio.errors import ApiError, EditionError, ValidationError, not_found
 from sandbox.dremio.planner import Path, Planner
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.scan import identifier
@@ -90,14 +92,22 @@ class Statements:
     def _query(self, running: Running, statement: sql.Query, context: Path) -> Outcome:
         plan = self._planner.plan(statement.sql, context)
         columns, batches = running.open(plan.sql)
-        return Outcome(columns, batches, plan.queried, "SELECT")
+        return Outcome(columns, batches, plan.queried, "SELECT", plan.scanned, plan.relationships)
 
     def _explain(self, running: Running, statement: sql.Explain, context: Path) -> Outcome:
         plan = self._planner.plan(statement.sql, context)
         with running.connection() as cursor:
             lines = cursor.execute(f"EXPLAIN {plan.sql}").fetchall()
         text = "\n".join(str(line[-1]) for line in lines)
-        return rows_outcome(EXPLAIN_COLUMNS, [{"text": text, "json": "{}"}], "EXPLAIN")
+        listed = [f"{entry['relationship']}: {self._reflection_name(entry)}" for entry in plan.relationships]
+        text = "\n".join([text, *(["", "Reflections", *listed] if listed else [])])
+        described = json.dumps({"reflectionRelationships": plan.relationships})
+        return rows_outcome(EXPLAIN_COLUMNS, [{"text": text, "json": described}], "EXPLAIN")
+
+    def _reflection_name(self, entry: dict[str, Any]) -> str:
+        dataset = self._catalog.by_id(entry["datasetId"])
+        name = self._reflections.get(entry["reflectionId"])["name"]
+        return f"{name} on {'.'.join(dataset.path) if dataset is not None else ''} [{entry['reflectionId']}]"
 
     # -- tables
 
@@ -309,6 +319,13 @@ class Statements:
                 return done("Reflection dropped.")
         raise ValidationError(f"No matching reflection found for [{statement.name}] on [{'.'.join(statement.path)}]")
 
+    def _refresh_reflections(self, _: Running, statement: sql.RefreshReflections, context: Path) -> Outcome:
+        if not is_enterprise():
+            raise EditionError("REFRESH REFLECTIONS command is not supported.")
+        dataset = self._planner.dataset(statement.path, context)
+        self._reflections.request([str(reflection["id"]) for reflection in self._reflections.of(dataset.id)])
+        return done("Reflections on the dataset will be refreshed.")
+
     def _set_acceleration(self, _: Running, statement: sql.SetAcceleration, context: Path) -> Outcome:
         dataset = self._planner.dataset(statement.path, context)
         for reflection in self._reflections.of(dataset.id):
@@ -366,6 +383,7 @@ _RUNNERS: dict[type[sql.Statement], Callable[[Statements, Running, Any, Path], O
     sql.CreateFolder: Statements._create_folder,
     sql.CreateReflection: Statements._create_reflection,
     sql.DropReflection: Statements._drop_reflection,
+    sql.RefreshReflections: Statements._refresh_reflections,
     sql.SetAcceleration: Statements._set_acceleration,
     sql.Show: Statements._show,
     sql.Describe: Statements._describe,

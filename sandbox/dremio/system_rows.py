@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from sandbox.dremio.catalog import quoted
 from sandbox.dremio.entities import View
 from sandbox.dremio.jobs import FINAL, Job, Jobs
 from sandbox.dremio.rest_reflection import ReflectionView
-from sandbox.dremio.system_tables import SystemTables
+from sandbox.dremio.system_tables import JOB_STEPS, SystemTables
 
 Row = dict[str, Any]
 Json = dict[str, Any]
@@ -45,7 +46,18 @@ class SystemRows:
         system.provide("sys.jobs", lambda: self._job_rows(running=True))
         system.provide("sys.jobs_recent", lambda: self._job_rows(running=False))
 
+    def _uses(self) -> Counter[tuple[str, str]]:
+        """Count jobs by reflection and what it was to them: what is chosen was matched, what is matched considered."""
+        levels = ("CONSIDERED", "MATCHED", "CHOSEN")
+        return Counter(
+            (entry["reflectionId"], level)
+            for job in self._jobs.list()
+            for entry in job.relationships
+            for level in levels[: levels.index(entry["relationship"]) + 1]
+        )
+
     def _reflections(self) -> Iterable[Row]:
+        uses = self._uses()
         for reflection in self._view.reflections.all():
             dataset = self._view.catalog.by_id(reflection["datasetId"])
             shown = self._view.as_rest(reflection)
@@ -81,9 +93,12 @@ class SystemRows:
                 "last_refresh_from_table": _moment(current["fetched"]) if current else None,
                 "refresh_method": status["refreshMethod"],
                 "available_until": _moment(min(current["expires"], 253_402_300_799_000)) if current else None,
-                "considered_count": 0,
-                "matched_count": 0,
-                "accelerated_count": 0,
+                "considered_count": uses[reflection["id"], "CONSIDERED"],
+                "matched_count": uses[reflection["id"], "MATCHED"],
+                "accelerated_count": uses[reflection["id"], "CHOSEN"],
+                "reflection_mode": "MANUAL",
+                "last_refresh_decision": _decision(current) if current else "",
+                "last_refresh_finished": _moment(current["finished"]) if current else None,
             }
 
     def _materializations(self) -> Iterable[Row]:
@@ -137,23 +152,28 @@ class SystemRows:
         return [_job_row(job) for job in self._jobs.list() if (job.state not in FINAL) == running or not running]
 
 
+def _decision(materialization: Json) -> str:
+    first = " No existing refresh, doing an initial full refresh." if materialization.get("first") else ""
+    return f"Full Refresh.{first}"
+
+
 def _job_row(job: Job) -> Row:
+    steps = dict.fromkeys(JOB_STEPS, job.started_at) | {"final_state": job.ended_at}
     return {
         "job_id": job.id,
         "status": job.state,
         "query_type": job.query_type,
         "user_name": job.user,
-        "queried_datasets": ", ".join(".".join(path) for path in job.queried),
+        "queried_datasets": "[" + ", ".join(".".join(path) for path in job.queried) + "]",
+        "scanned_datasets": "[" + ", ".join(".".join(path) for path in job.scanned) + "]",
         "attempt_count": 1,
-        "submitted_ts": _moment(job.started_at),
-        "execution_start_ts": _moment(job.started_at),
-        "final_state_ts": _moment(job.ended_at),
-        "submitted_epoch_millis": job.started_at,
-        "final_state_epoch_millis": job.ended_at,
+        **{f"{step}_ts": _moment(millis) for step, millis in steps.items()},
+        **{f"{step}_epoch_millis": millis for step, millis in steps.items()},
         "rows_returned": job.rows,
-        "accelerated": False,
+        "accelerated": job.accelerated,
         "queue_name": "SMALL",
         "engine": "",
         "error_msg": job.error or "",
         "query": job.sql,
+        "is_profile_incomplete": False,
     }

@@ -22,6 +22,11 @@ _ENTERPRISE = ("privileges", "roles", "membership")
 TEXT, NUMBER, WHOLE, FLAG = pa.string(), pa.int64(), pa.int32(), pa.bool_()
 MOMENT = pa.timestamp("ms")
 
+JOB_STEPS = (
+    "submitted", "attempt_started", "metadata_retrieval", "planning_start", "query_enqueued", "engine_start",
+    "execution_planning", "execution_start", "final_state",
+)  # fmt: skip
+
 _SCHEMAS: dict[str, pa.Schema] = {
     "information_schema.catalogs": pa.schema(
         [("CATALOG_NAME", TEXT), ("CATALOG_DESCRIPTION", TEXT), ("CATALOG_CONNECT", TEXT)]
@@ -63,6 +68,7 @@ _SCHEMAS: dict[str, pa.Schema] = {
             ("total_footprint_bytes", NUMBER), ("last_refresh_duration_millis", NUMBER),
             ("last_refresh_from_table", MOMENT), ("refresh_method", TEXT), ("available_until", MOMENT),
             ("considered_count", WHOLE), ("matched_count", WHOLE), ("accelerated_count", WHOLE),
+            ("reflection_mode", TEXT), ("last_refresh_decision", TEXT), ("last_refresh_finished", MOMENT),
         ]
     ),
     "sys.materializations": pa.schema(
@@ -83,14 +89,15 @@ _SCHEMAS: dict[str, pa.Schema] = {
     "sys.reflection_dependencies": pa.schema(
         [("reflection_id", TEXT), ("dependency_id", TEXT), ("dependency_type", TEXT), ("dependency_path", TEXT)]
     ),
-    "sys.jobs": pa.schema([("job_id", TEXT), ("status", TEXT), ("query_type", TEXT), ("user_name", TEXT)]),
     "sys.jobs_recent": pa.schema(
         [
-            ("job_id", TEXT), ("status", TEXT), ("query_type", TEXT), ("user_name", TEXT),
-            ("queried_datasets", TEXT), ("attempt_count", WHOLE), ("submitted_ts", MOMENT),
-            ("execution_start_ts", MOMENT), ("final_state_ts", MOMENT), ("submitted_epoch_millis", NUMBER),
-            ("final_state_epoch_millis", NUMBER), ("rows_returned", NUMBER), ("accelerated", FLAG),
-            ("queue_name", TEXT), ("engine", TEXT), ("error_msg", TEXT), ("query", TEXT),
+            ("job_id", TEXT), ("status", TEXT), ("query_type", TEXT), ("user_name", TEXT), ("queried_datasets", TEXT),
+            ("scanned_datasets", TEXT), ("attempt_count", WHOLE), *((f"{step}_ts", MOMENT) for step in JOB_STEPS),
+            *((f"{step}_epoch_millis", NUMBER) for step in JOB_STEPS), ("planner_estimated_cost", pa.float64()),
+            ("rows_scanned", NUMBER), ("bytes_scanned", NUMBER), ("rows_returned", NUMBER), ("bytes_returned", NUMBER),
+            ("accelerated", FLAG), ("queue_name", TEXT), ("engine", TEXT), ("error_msg", TEXT), ("query", TEXT),
+            ("is_profile_incomplete", FLAG), ("execution_allocated_bytes", NUMBER),
+            ("execution_cpu_time_millis", NUMBER),
         ]
     ),
 }  # fmt: skip

@@ -21,6 +21,7 @@ from sandbox.dremio.sql.statements import (
     Path,
     Query,
     RefreshMetadata,
+    RefreshReflections,
     SetAcceleration,
     SetProperties,
     Show,
@@ -275,8 +276,8 @@ def _drop_reflection(tokens: Tokens, path: Path) -> Statement:
     return DropReflection(path, tokens.name())
 
 
-def _refuse_refresh(_: Tokens, __: Path) -> Statement:
-    raise EditionError("REFRESH REFLECTIONS command is not supported.")
+def _refresh_reflections(_: Tokens, path: Path) -> Statement:
+    return RefreshReflections(path)
 
 
 def _refuse_route(_: Tokens, __: Path) -> Statement:
@@ -301,8 +302,7 @@ _ALTERATIONS: tuple[tuple[tuple[str, ...], Callable[[Tokens, Path], Statement]],
     (("SET",), _set_option),
     (("CREATE",), reflection_ddl.parse),
     (("DROP", "REFLECTION"), _drop_reflection),
-    (("REFRESH", "REFLECTIONS"), _refuse_refresh),
-    (("REFRESH", "REFLECTION"), _refuse_refresh),
+    (("REFRESH", "REFLECTIONS"), _refresh_reflections),
     (("ROUTE",), _refuse_route),
     (("ENABLE",), _acceleration(True)),
     (("DISABLE",), _acceleration(False)),

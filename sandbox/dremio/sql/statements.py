@@ -141,6 +141,13 @@ class DropReflection(Statement):
 
 
 @dataclass(frozen=True)
+class RefreshReflections(Statement):
+    """ALTER TABLE|VIEW .. REFRESH REFLECTIONS."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class SetAcceleration(Statement):
     """ALTER TABLE .. ENABLE or DISABLE RAW or AGGREGATE ACCELERATION."""
 

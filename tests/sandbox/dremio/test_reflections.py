@@ -69,16 +69,19 @@ def test_what_dbt_sends_is_taken_and_shown(dremio, dataset):
 
 
 def test_the_materialization_holds_what_was_defined(dremio, dataset):
-    import pyarrow.parquet as pq
-
     body = create(dremio, dataset, name="raw_", type="RAW", displayFields=[{"name": "ID"}, {"name": "amount"}])
     assert body["displayFields"] == [{"name": "id"}, {"name": "amount"}]
-    ready(dremio, body["id"])
-    (file,) = (dremio.var / "dremio" / "accelerator" / body["id"]).rglob("*.parquet")
-    assert pq.read_table(file).to_pydict()["id"] == [1, 2, 3]
+    assert ready(dremio, body["id"])["recordCount"] == 3
+    job = dremio.job("select amount, id from gold.refl order by 2")
+    assert {"datasetId": dataset, "reflectionId": body["id"], "relationship": "CHOSEN"} in (
+        job["acceleration"]["reflectionRelationships"]
+    )
+    rows = dremio.http.get(f"/api/v3/job/{job['id']}/results").json()["rows"]
+    assert rows == [{"amount": "10.5", "id": 1}, {"amount": "1.5", "id": 2}, {"amount": "2.0", "id": 3}]
     assert dremio.http.delete(f"/api/v3/reflection/{body['id']}").status_code == 200
     assert dremio.http.get(f"/api/v3/reflection/{body['id']}").status_code == 404
-    wait_until(lambda: not file.exists(), what="the deletion of the materialization")
+    states = dremio.rows(f"select state from sys.materializations where reflection_id = '{body['id']}'")
+    assert states == [{"state": "DELETED"}]
 
 
 def test_refreshing_the_table_builds_the_reflections_of_views_on_it(dremio, dataset):
