@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.providers.dremio.real import RealDremio, running_dremio
 
 USER, PASSWORD = "airflow", "s3cr3t-pass"
 NEVER = "1969-12-31T23:59:59.999Z"
@@ -233,3 +240,17 @@ def state() -> Any:
 @pytest.fixture
 def password() -> str:
     return PASSWORD
+
+
+@pytest.fixture(scope="session")
+def real_dremio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDremio]:
+    """A running Dremio; no connection is set, see ``connected``."""
+    with running_dremio(tmp_path_factory.mktemp("dremio")) as running:
+        yield running
+
+
+@pytest.fixture
+def connected(real_dremio: RealDremio, monkeypatch: pytest.MonkeyPatch) -> RealDremio:
+    """A running Dremio that the default connection leads to."""
+    monkeypatch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(real_dremio.connection))
+    return real_dremio
