@@ -122,7 +122,7 @@ class DremioSettings:
             # The data endpoint of a control plane differs from its API in the first word: api.eu.. and data.eu..
             flight_address = f"grpc+tls://data.{cloud.removeprefix('api.')}:{CLOUD_FLIGHT_PORT}"
         else:
-            address, flight_address = _software_addresses(where, conn, extra)
+            address, flight_address = software_addresses(where, conn, extra)
         return cls(
             conn_id=str(conn.conn_id),
             address=address,
@@ -222,7 +222,14 @@ def _choice(where: str, extra: Mapping[str, Any], name: str, allowed: tuple[str,
     return value
 
 
-def _software_addresses(where: str, conn: Any, extra: Mapping[str, Any]) -> tuple[str, str]:
+def software_addresses(where: str, conn: Any, extra: Mapping[str, Any]) -> tuple[str, str]:
+    """The addresses of REST and Arrow Flight of Dremio software.
+
+    :param where: The connection's name, for messages.
+    :param conn: The connection; ``host`` is there.
+    :param extra: Its extra.
+    :raises DremioConfigurationError: A port is none.
+    """
     scheme, _, rest = str(conn.host).rpartition("://")
     tls = scheme == "https" if scheme else as_bool(extra.get("tls"), default=False)
     host = rest.split("/", 1)[0]

@@ -109,7 +109,7 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
         ),
         "ca_file": _field(
             "Certificate authorities",
-            "PEM file on the workers with the authorities that the certificate is checked against; empty: the system's.",
+            "PEM file on the workers that the certificate is checked against; empty: the system's authorities.",
             "string",
         ),
         "auth": _field(

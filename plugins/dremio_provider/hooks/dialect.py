@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.common.sql.dialects.dialect import Dialect
 
 from dremio_provider.exceptions import DremioNotFoundError, DremioTerminalError
-from dremio_provider.paths import display_path, parse_path
+from dremio_provider.paths import display_path, parse_path, quote_path
 
 
 class DremioDialect(Dialect):  # type: ignore[misc, unused-ignore]  # untyped base class
@@ -16,7 +16,7 @@ class DremioDialect(Dialect):  # type: ignore[misc, unused-ignore]  # untyped ba
 
     def escape_word(self, word: str) -> str:
         """A column's name in double quotes: Dremio has hundreds of reserved words."""
-        return '"' + self.unescape_word(word).replace('"', '""') + '"'
+        return quote_path([str(self.unescape_word(word))])
 
     def get_column_names(
         self,

@@ -207,7 +207,7 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
         """A DB-API 2.0 connection over the hook's Arrow Flight session."""
         return DremioConnection(self.flight, schema=self.schema, timeout=self.statement_timeout)
 
-    def run(
+    def run(  # type: ignore[override]  # one signature for the base's two
         self,
         sql: str | Iterable[str],
         autocommit: bool = False,
@@ -280,7 +280,7 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
 
     # -- health -------------------------------------------------------------------------------------------------------
 
-    def test_connection(self) -> tuple[bool, str]:
+    def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]  # the base's stub says None
         """Prove the credentials on REST and on Arrow Flight. Never raises.
 
         :returns: Whether both work, and a sentence for the user interface.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dremio_provider import protocol
-from dremio_provider.exceptions import DremioError
+from dremio_provider.exceptions import DremioError, DremioTimeoutError, DremioTransientError
 from dremio_provider.parameters import Parameters, bind
 
 if TYPE_CHECKING:
@@ -129,10 +129,13 @@ class JobMethods:
         job: dict[str, Any] = self.request("GET", protocol.job_path(job_id))
         return job
 
-    def wait_for_job(self, job_id: str, *, timeout: float = 600.0, sql: str | None = None) -> dict[str, Any]:
+    def wait_for_job(
+        self, job_id: str, *, timeout: float = 600.0, sql: str | None = None, resumable: bool = False
+    ) -> dict[str, Any]:
         """Wait until a job is COMPLETED. A job that is given up on, for whatever reason, is cancelled.
 
         :param sql: The statement, for the error message.
+        :param resumable: Somebody will attach to the job again: leave it running when Dremio cannot be asked any more.
         :returns: The job.
         :raises DremioJobFailedError: It ended as FAILED or CANCELED.
         :raises DremioTimeoutError: It took longer than ``timeout`` seconds.
@@ -149,10 +152,12 @@ class JobMethods:
                     raise protocol.job_timeout(job_id, str(state), timeout, self.settings, sql)
                 time.sleep(pause)
                 pause = min(pause * 1.5, self.poll_interval)
-        except BaseException:
+        except BaseException as error:
             # Also on kill (SystemExit, task timeout): nobody would read the result.
-            with suppress(DremioError):
-                self.cancel_job(job_id)
+            unreachable = isinstance(error, DremioTransientError) and not isinstance(error, DremioTimeoutError)
+            if not (resumable and unreachable):
+                with suppress(DremioError):
+                    self.cancel_job(job_id)
             raise
         if state != "COMPLETED":
             raise protocol.error_from_job(job_id, job, self.settings, sql)

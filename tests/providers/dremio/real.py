@@ -33,6 +33,29 @@ class RealDremio:
     s3_secret: str
     bucket: str
 
+    def source(self, name: str) -> dict[str, Any]:
+        """The catalog's entity for the object store."""
+        return {
+            "entityType": "source",
+            "name": name,
+            "type": "S3",
+            "config": {
+                "credentialType": "ACCESS_KEY",
+                "accessKey": self.s3_key,
+                "accessSecret": self.s3_secret,
+                "secure": False,
+                "rootPath": "/",
+                "compatibilityMode": True,
+                "externalBucketList": [self.bucket],
+                "defaultCtasFormat": "ICEBERG",
+                "propertyList": [
+                    {"name": "fs.s3a.path.style.access", "value": "true"},
+                    {"name": "fs.s3a.endpoint", "value": self.s3_address.rpartition("/")[2]},
+                    {"name": "dremio.s3.compat", "value": "true"},
+                ],
+            },
+        }
+
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:

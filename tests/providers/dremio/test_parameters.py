@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -30,13 +29,8 @@ moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(
 
 
 @pytest.fixture(scope="module")
-def hook(real_dremio: Any) -> Iterator[DremioHook]:
-    with pytest.MonkeyPatch.context() as patch:
-        import json
-
-        patch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(real_dremio.connection))
-        with DremioHook(log_sql=False) as opened:
-            yield opened
+def hook(real_hook: DremioHook) -> DremioHook:
+    return real_hook
 
 
 def sent_and_back(hook: DremioHook, values: list[Any]) -> list[Any]:

@@ -19,7 +19,7 @@ from dremio_provider.exceptions import (
 )
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
-from dremio_provider.operators.sql import DremioSqlOperator
+from dremio_provider.operators.sql import DremioRunSqlOperator
 from dremio_provider.paths import quote_path
 from dremio_provider.reflection_sets import apply_reflections
 
@@ -48,28 +48,7 @@ class Place:
         self.table = [self.source, dremio.bucket, f"orders_{mark}", "version=v2"]
         self.view = f"{self.space}.orders"
         hook.create_catalog_entity({"entityType": "space", "name": self.space})
-        hook.create_catalog_entity(
-            {
-                "entityType": "source",
-                "name": self.source,
-                "type": "S3",
-                "config": {
-                    "credentialType": "ACCESS_KEY",
-                    "accessKey": dremio.s3_key,
-                    "accessSecret": dremio.s3_secret,
-                    "secure": False,
-                    "rootPath": "/",
-                    "compatibilityMode": True,
-                    "externalBucketList": [dremio.bucket],
-                    "defaultCtasFormat": "ICEBERG",
-                    "propertyList": [
-                        {"name": "fs.s3a.path.style.access", "value": "true"},
-                        {"name": "fs.s3a.endpoint", "value": dremio.s3_address.rpartition("/")[2]},
-                        {"name": "dremio.s3.compat", "value": "true"},
-                    ],
-                },
-            }
-        )
+        hook.create_catalog_entity(dremio.source(self.source))
         hook.run_sql(
             f"CREATE TABLE {quote_path(self.table)} AS SELECT * FROM "
             "(VALUES (1, 'paid', 10), (2, 'paid', 20), (3, 'open', 40)) AS t (order_id, status, amount)"
@@ -155,7 +134,7 @@ def test_what_exists_already_is_a_refusal(hook: DremioHook, place: Place) -> Non
 def test_the_sql_operator_runs_statements(hook: DremioHook, place: Place, context: Any) -> None:
     first = f"INSERT INTO {quote_path(place.table)} VALUES (9, 'open', 1)"
     second = f"DELETE FROM {quote_path(place.table)} WHERE order_id = 9"
-    jobs = DremioSqlOperator(task_id="sql", sql=[first, second]).execute(context)
+    jobs = DremioRunSqlOperator(task_id="sql", sql=[first, second]).execute(context)["job_ids"]
     assert [hook.get_job(job)["jobState"] for job in jobs] == ["COMPLETED", "COMPLETED"]
 
 

@@ -92,7 +92,7 @@ def test_an_incomplete_connection_is_named(field: str) -> None:
 
 
 def test_an_unknown_edition_is_refused_with_the_allowed_ones() -> None:
-    with pytest.raises(DremioConfigurationError, match=r"'oss'.*community, enterprise, auto"):
+    with pytest.raises(DremioConfigurationError, match=r"'oss'.*auto, community, enterprise"):
         DremioSettings.from_connection(_connection(extra_dejson={"edition": "oss"}))
 
 
