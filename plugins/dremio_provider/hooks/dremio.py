@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from more_itertools import chunked
 
 from dremio_provider import protocol
 from dremio_provider.connection import DB_API_FIELDS, EXTRA_FIELDS, DremioSettings
@@ -244,7 +244,8 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
             raise DremioTerminalError("Dremio cannot replace rows on insert.", check="use a MERGE statement.")
         columns = self.dialect._joined_target_fields(target_fields)
         done = 0
-        for chunk in chunked(rows, commit_every or None):
+        remaining = iter(rows)
+        while chunk := list(islice(remaining, commit_every or None)):
             values = ", ".join(f"({self.dialect._joined_placeholders(row)})" for row in chunk)
             statement = f"INSERT INTO {table} {columns} VALUES {values}"  # noqa: S608  # the values are bound
             self.run(statement, parameters=[value for row in chunk for value in row], split_statements=False)
