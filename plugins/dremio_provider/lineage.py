@@ -85,12 +85,12 @@ def _resolved(path: Path, context: Sequence[str]) -> Path:
 
 
 def lineage_of(
-    finished: Sequence[tuple[str, str]], settings: DremioSettings | None, context: Sequence[str] | None = None
+    finished: Sequence[tuple[str, str | None]], settings: DremioSettings, context: Sequence[str] | None = None
 ) -> OperatorLineage | None:
     """The lineage of finished statements.
 
-    :param finished: Statement and job id of each.
-    :param settings: Which Dremio; None when nothing ran.
+    :param finished: Statement and, where it is known, job id of each.
+    :param settings: Which Dremio.
     :param context: Path that names of one part are looked up in; by default the connection's.
     :returns: None where OpenLineage's provider is not installed.
     """
@@ -99,7 +99,7 @@ def lineage_of(
         from airflow.providers.openlineage.extractors import OperatorLineage
     except ImportError:
         return None
-    if settings is None or not finished:
+    if not finished:
         return OperatorLineage()
     namespace = f"dremio://{settings.address.rpartition('://')[2]}"
     inputs: dict[Path, Any] = {}
@@ -107,10 +107,11 @@ def lineage_of(
     for sql, _ in finished:
         for paths, into in zip(datasets_of(sql, context or settings.default_context), (inputs, outputs), strict=True):
             into.update({path: Dataset(namespace=namespace, name=".".join(path)) for path in paths})
+    job_id = finished[-1][1]
     return OperatorLineage(
         # What an earlier statement wrote and a later one reads comes from inside.
         inputs=[dataset for path, dataset in inputs.items() if path not in outputs],
         outputs=list(outputs.values()),
-        run_facets={"externalQuery": ExternalQueryRunFacet(externalQueryId=finished[-1][1], source=namespace)},
+        run_facets={"externalQuery": ExternalQueryRunFacet(job_id, namespace)} if job_id else {},
         job_facets={"sql": SQLJobFacet(query=";\n".join(sql for sql, _ in finished))},
     )

@@ -85,7 +85,7 @@ class DremioRunSqlOperator(BaseOperator):
         self.fetch_rows = fetch_rows
         self.deferrable = deferrable
         self._running: tuple[DremioHook, str] | None = None
-        self._finished: list[tuple[str, str]] = []
+        self._finished: list[tuple[str, str | None]] = []
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the statements.
@@ -239,8 +239,6 @@ class DremioRunSqlOperator(BaseOperator):
         """The datasets that the finished statements read and wrote; empty when none ran."""
         from dremio_provider.lineage import lineage_of
 
-        if not self._finished:
-            return lineage_of([], None)
         return lineage_of(self._finished, self._hook().settings, self.sql_context)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage | None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from typing import Any
+
 import pytest
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from dremio_provider.exceptions import DremioJobFailedError
+from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.lineage import datasets_of
+from dremio_provider.operators.sql import DremioRunSqlOperator
 
 
 @pytest.mark.parametrize(
@@ -44,3 +52,69 @@ from dremio_provider.lineage import datasets_of
 def test_datasets_of(sql: str, reads: list[str], writes: list[str]) -> None:
     found = datasets_of(sql, ("lake", "bronze"))
     assert tuple(sorted("/".join(path) for path in paths) for paths in found) == (sorted(reads), sorted(writes))
+
+
+def names(datasets: list[Any]) -> list[tuple[str, str]]:
+    return [(dataset.namespace, dataset.name) for dataset in datasets]
+
+
+@pytest.fixture
+def namespace(connected: Any) -> str:
+    return "dremio://" + connected.connection["host"].rpartition("://")[2]
+
+
+def test_the_operator_tells_what_its_statements_read_and_wrote(
+    real_hook: DremioHook, lake: str, namespace: str, context: Any
+) -> None:
+    root = lake.replace('"', "")
+    made, copied = f"{lake}.lineage_made", f"{lake}.lineage_copied"
+    task = DremioRunSqlOperator(
+        task_id="task",
+        sql=[
+            f"CREATE TABLE {made} AS SELECT reflection_id FROM sys.reflections",
+            f"CREATE TABLE {copied} AS SELECT * FROM {made}",
+        ],
+        deferrable=False,
+    )
+    jobs = task.execute(context)["job_ids"]
+    lineage = task.get_openlineage_facets_on_complete(context["ti"])
+    assert names(lineage.inputs) == [(namespace, "sys.reflections")]
+    assert names(lineage.outputs) == [(namespace, f"{root}.lineage_made"), (namespace, f"{root}.lineage_copied")]
+    assert lineage.run_facets["externalQuery"].externalQueryId == jobs[-1]
+    assert "lineage_copied AS SELECT" in lineage.job_facets["sql"].query
+    for table in (made, copied):
+        real_hook.run(f"DROP TABLE {table}")
+
+
+def test_a_failed_task_tells_what_had_run_before(connected: Any, context: Any) -> None:
+    task = DremioRunSqlOperator(
+        task_id="task", sql=["SELECT 1 FROM sys.reflections", "SELECT * FROM lineage.nothing"], deferrable=False
+    )
+    with pytest.raises(DremioJobFailedError):
+        task.execute(context)
+    lineage = task.get_openlineage_facets_on_failure(context["ti"])
+    assert [name for _, name in names(lineage.inputs)] == ["sys.reflections"]
+
+
+def test_lineage_is_empty_when_nothing_ran(connected: Any, context: Any) -> None:
+    task = DremioRunSqlOperator(task_id="task", sql="INSERT INTO a.b SELECT * FROM c.d", deferrable=False)
+    lineage = task.get_openlineage_facets_on_complete(context["ti"])
+    assert (lineage.inputs, lineage.outputs, lineage.run_facets, lineage.job_facets) == ([], [], {}, {})
+
+
+def test_a_stock_operator_tells_it_as_well(connected: Any, namespace: str, context: Any) -> None:
+    task = SQLExecuteQueryOperator(
+        task_id="task", conn_id="dremio_default", sql="SELECT COUNT(*) FROM sys.reflections; SELECT 1"
+    )
+    task.execute(context)
+    lineage = task.get_openlineage_facets_on_complete(context["ti"])
+    assert names(lineage.inputs) == [(namespace, "sys.reflections")]
+
+
+def test_without_openlineage_there_is_none() -> None:
+    script = (
+        "import sys; sys.modules['airflow.providers.openlineage.extractors'] = None;"
+        "from dremio_provider.lineage import lineage_of; print('lineage', lineage_of([('SELECT 1', None)], None))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "lineage None" in done.stdout

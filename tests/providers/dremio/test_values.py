@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from dremio_provider import exceptions
+from dremio_provider.connection import DremioSettings
 from dremio_provider.exceptions import DremioConfigurationError, DremioError
 from dremio_provider.paths import display_path, parse_path, quote_path, sql_literal, url_path
-from dremio_provider.connection import DremioSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
