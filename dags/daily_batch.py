@@ -18,7 +18,7 @@ from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavi
 from cosmos.operators.local import DbtDocsS3LocalOperator, DbtSourceLocalOperator, DbtTestLocalOperator
 from cosmos.profiles import DbtProfileConfigVars
 from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
-from dremio_provider.profiles import DremioUserPasswordProfileMapping
+from dremio_provider.profiles import DremioProfileMapping
 from lakehouse.config import load_dashboards, load_plan, load_reflections, load_streams
 from lakehouse.services import require
 from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
@@ -43,7 +43,7 @@ project.manifest_path = DBT_PROJECT / "target" / "manifest.json"
 profile = ProfileConfig(
     profile_name="lakehouse",
     target_name="dremio",
-    profile_mapping=DremioUserPasswordProfileMapping(
+    profile_mapping=DremioProfileMapping(
         conn_id="dremio_default",
         # As dbt/profiles.yml has it for those who call dbt by hand.
         profile_args={

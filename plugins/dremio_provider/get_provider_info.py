@@ -42,13 +42,27 @@ def provider_info() -> dict[str, Any]:
             {"integration-name": _NAME, "external-doc-url": "https://docs.dremio.com/", "tags": ["service"]}
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["dremio_provider.hooks.dremio"]}],
+        "dialects": [
+            {"dialect-type": "dremio", "dialect-class-name": "dremio_provider.hooks.dialect.DremioDialect"},
+        ],
         "operators": [
             {
                 "integration-name": _NAME,
                 "python-modules": ["dremio_provider.operators.reflections", "dremio_provider.operators.sql"],
             }
         ],
-        "triggers": [{"integration-name": _NAME, "python-modules": ["dremio_provider.triggers.reflections"]}],
+        "sensors": [
+            {
+                "integration-name": _NAME,
+                "python-modules": ["dremio_provider.sensors.jobs", "dremio_provider.sensors.sql"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": ["dremio_provider.triggers.jobs", "dremio_provider.triggers.reflections"],
+            }
+        ],
         "extra-links": ["dremio_provider.links.DremioJobLink", "dremio_provider.links.DremioDatasetLink"],
         "connection-types": [
             {
@@ -57,35 +71,73 @@ def provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema"],
-                    "relabeling": {"host": "Host", "port": "REST port", "login": "User", "password": "Password"},
-                    "placeholders": {"host": "dremio.example.com", "port": "9047", "login": "airflow"},
-                },
-                "conn-fields": {
-                    "flight_port": {
-                        "label": "Arrow Flight port",
-                        "description": "Where results are read in bulk.",
-                        "schema": {"type": ["integer", "null"], "default": 32010, "minimum": 1, "maximum": 65535},
+                    "relabeling": {
+                        "host": "Host",
+                        "port": "REST port",
+                        "login": "User",
+                        "password": "Password or personal access token",
                     },
-                    "tls": {
-                        "label": "TLS",
-                        "description": "Whether REST and Arrow Flight are encrypted.",
-                        "schema": {"type": ["boolean", "null"], "default": False},
-                    },
-                    "verify": {
-                        "label": "Verify the certificate",
-                        "description": "Switch off only for a self-signed certificate in a test network.",
-                        "schema": {"type": ["boolean", "null"], "default": True},
-                    },
-                    "edition": {
-                        "label": "Edition",
-                        "description": "Decides how reflections are refreshed; auto asks the server.",
-                        "schema": {
-                            "type": ["string", "null"],
-                            "enum": ["auto", "community", "enterprise"],
-                            "default": "auto",
-                        },
+                    "placeholders": {
+                        "host": "dremio.example.com (empty for Dremio Cloud)",
+                        "port": "9047",
+                        "login": "airflow",
                     },
                 },
+                "conn-fields": _connection_fields(),
             }
         ],
     }
+
+
+def _connection_fields() -> dict[str, dict[str, Any]]:
+    """The fields of the connection form that Airflow does not bring along; they are kept in ``extra``."""
+    return {
+        "flight_port": _field(
+            "Arrow Flight port",
+            "Where results are read in bulk.",
+            "integer",
+            default=32010,
+            minimum=1,
+            maximum=65535,
+        ),
+        "tls": _field("TLS", "Whether REST and Arrow Flight are encrypted.", "boolean", default=False),
+        "verify": _field(
+            "Verify the certificate",
+            "Switch off only for a self-signed certificate in a test network.",
+            "boolean",
+            default=True,
+        ),
+        "ca_file": _field(
+            "Certificate authorities",
+            "PEM file on the workers that the certificate is checked against; empty: the system's authorities.",
+            "string",
+        ),
+        "auth": _field(
+            "Log in with",
+            "What the password field holds. Dremio Cloud takes a personal access token only.",
+            "string",
+            enum=["password", "personal_access_token"],
+            default="password",
+        ),
+        "project_id": _field("Dremio Cloud project", "Id of the project; empty for Dremio software.", "string"),
+        "cloud_host": _field(
+            "Dremio Cloud API",
+            "Host of the control plane: api.dremio.cloud, or api.eu.dremio.cloud in Europe.",
+            "string",
+            default="api.dremio.cloud",
+        ),
+        "edition": _field(
+            "Edition",
+            "Decides how reflections are refreshed; auto asks the server.",
+            "string",
+            enum=["auto", "community", "enterprise"],
+            default="auto",
+        ),
+        "default_context": _field(
+            "Default context", "Path that unqualified names are looked up in, for example lake.bronze.", "string"
+        ),
+    }
+
+
+def _field(label: str, description: str, kind: str, **rules: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **rules}}

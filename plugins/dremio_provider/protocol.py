@@ -1,4 +1,4 @@
-"""Dremio's REST protocol without a client: settings, states, and what an answer means.
+"""Dremio's REST protocol without a client: the states of a job, and what an answer means.
 
 The synchronous hook and the asynchronous client of the trigger share this module, so that they cannot disagree.
 """
@@ -6,26 +6,24 @@ The synchronous hook and the asynchronous client of the trigger share this modul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
+from dremio_provider.connection import PASSWORD, DremioSettings
 from dremio_provider.exceptions import (
     DremioAuthenticationError,
-    DremioConfigurationError,
     DremioConflictError,
     DremioError,
     DremioJobFailedError,
     DremioNotFoundError,
     DremioTerminalError,
+    DremioTimeoutError,
     DremioTransientError,
 )
 
 DEFAULT_CONN_ID = "dremio_default"
-DEFAULT_PORT = 9047
-DEFAULT_FLIGHT_PORT = 32010
-EDITIONS = ("community", "enterprise", "auto")
 # Dremio writes CANCELED with one L. Anything that is not in this set is still on its way, whatever it is called.
 FINAL_JOB_STATES = frozenset({"COMPLETED", "CANCELED", "FAILED"})
 # The server refuses larger pages: "limit can not exceed 500 rows".
@@ -35,65 +33,24 @@ _REJECTED = frozenset({429, 503})
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
-@dataclass(frozen=True)
-class DremioSettings:
-    """Where a Dremio is and how to log in, read from an Airflow connection."""
+def decode(response: httpx.Response, asked: str, settings: DremioSettings) -> Any:
+    """The JSON body of an answer, None where there is none.
 
-    conn_id: str
-    address: str
-    flight_address: str
-    login: str
-    password: str = field(repr=False)
-    edition: str = "auto"
-    verify: bool = True
-
-    @classmethod
-    def from_connection(cls, conn: Any) -> DremioSettings:
-        """Read an Airflow connection of type ``dremio``.
-
-        :param conn: ``host`` (with or without ``http://``), ``port`` (9047), ``login``, ``password``; in ``extra``:
-            ``flight_port`` (32010), ``tls`` (false), ``verify`` (true), ``edition`` (auto).
-        :raises DremioConfigurationError: Host, login or password is missing, or the edition is unknown.
-        """
-        extra: Mapping[str, Any] = conn.extra_dejson
-        missing = [name for name in ("host", "login", "password") if not getattr(conn, name)]
-        if missing:
-            raise DremioConfigurationError(
-                f"The Airflow connection {conn.conn_id!r} lacks {', '.join(missing)}.",
-                check="complete the connection (type dremio: host, port, login, password).",
-            )
-        edition = str(extra.get("edition") or "auto").lower()
-        if edition not in EDITIONS:
-            raise DremioConfigurationError(
-                f"The Airflow connection {conn.conn_id!r} has edition {edition!r}.",
-                check=f"allowed are {', '.join(EDITIONS)}.",
-            )
-        host = str(conn.host)
-        scheme, _, rest = host.rpartition("://")
-        tls = scheme == "https" if scheme else as_bool(extra.get("tls"), default=False)
-        host = rest.split("/", 1)[0]
-        if ":" in host and not host.endswith("]"):
-            host, _, inline_port = host.rpartition(":")
-            port = int(conn.port or inline_port)
-        else:
-            port = int(conn.port or DEFAULT_PORT)
-        flight_port = int(extra.get("flight_port") or DEFAULT_FLIGHT_PORT)
-        return cls(
-            conn_id=str(conn.conn_id),
-            address=f"{'https' if tls else 'http'}://{host}:{port}",
-            flight_address=f"{'grpc+tls' if tls else 'grpc'}://{host}:{flight_port}",
-            login=str(conn.login),
-            password=str(conn.password),
-            edition=edition,
-            verify=as_bool(extra.get("verify"), default=True),
-        )
-
-
-def as_bool(value: Any, *, default: bool) -> bool:
-    """A connection's extra may hold true, "true" or nothing at all."""
-    if value is None or value == "":
-        return default
-    return value if isinstance(value, bool) else str(value).strip().lower() in {"1", "true", "yes", "on"}
+    :raises DremioTerminalError: The body is not JSON: something else than Dremio answers at this address.
+    """
+    if not response.content:
+        return None
+    try:
+        return response.json()
+    except ValueError as error:
+        raise DremioTerminalError(
+            "What answered does not speak Dremio's protocol.",
+            asked=asked,
+            address=settings.address,
+            received=f"{response.status_code} {response.headers.get('content-type', '')}: {response.text[:200]}",
+            check=f"host and port of the Airflow connection {settings.conn_id!r}: REST has another port than Flight.",
+            status_code=response.status_code,
+        ) from error
 
 
 def error_message(response: httpx.Response) -> str:
@@ -129,7 +86,7 @@ def error_from_response(response: httpx.Response, asked: str, settings: DremioSe
     if status in (401, 403):
         return DremioAuthenticationError(
             "Dremio refused the credentials." if status == 401 else "Dremio refused access.",
-            check=f"login and password of the Airflow connection {settings.conn_id!r} and the rights of that user.",
+            check=f"{credentials(settings)} and the rights of that user.",
             **common,
         )
     if status == 404:
@@ -141,6 +98,12 @@ def error_from_response(response: httpx.Response, asked: str, settings: DremioSe
             **common,
         )
     return DremioTerminalError("Dremio refused the request.", check="the message of the server.", **common)
+
+
+def credentials(settings: DremioSettings) -> str:
+    """What a person looks at when they were refused."""
+    what = "login and password" if settings.auth == PASSWORD else "the personal access token (and its expiry)"
+    return f"{what} of the Airflow connection {settings.conn_id!r}"
 
 
 def error_from_transport(error: httpx.TransportError, asked: str, settings: DremioSettings) -> DremioTransientError:
@@ -170,6 +133,19 @@ def error_from_job(job_id: str, job: Mapping[str, Any], settings: DremioSettings
     )
 
 
+def job_timeout(
+    job_id: str, state: str, seconds: float, settings: DremioSettings, sql: str | None
+) -> DremioTimeoutError:
+    """The exception for a job that is given up on."""
+    return DremioTimeoutError(
+        f"The Dremio job {job_id} was still {state} after {seconds:g} s and has been cancelled.",
+        asked=shorten(sql) if sql else f"job {job_id}",
+        address=settings.address,
+        check=f"the job's page {job_page(settings, job_id)}, or allow it more time.",
+        details={"job_id": job_id, "job_state": state},
+    )
+
+
 def is_retryable(error: BaseException, *, idempotent: bool) -> bool:
     """Whether to send a request again.
 
@@ -179,9 +155,17 @@ def is_retryable(error: BaseException, *, idempotent: bool) -> bool:
     return isinstance(error, DremioTransientError) and (idempotent or not error.delivered)
 
 
+def job_path(job_id: str) -> str:
+    """Path of a job's REST calls; the id may come from a template and is not trusted."""
+    return f"/api/v3/job/{quote(job_id, safe='')}"
+
+
 def job_page(settings: DremioSettings, job_id: str) -> str:
     """Address of a job's page in Dremio's user interface."""
-    return f"{settings.address}/job/{job_id}"
+    if settings.project_id is None:
+        return f"{settings.address}/job/{job_id}"
+    application = settings.address.replace("//api.", "//app.", 1)
+    return f"{application}/sonar/{settings.project_id}/job/{job_id}"
 
 
 def shorten(sql: str, limit: int = 300) -> str:

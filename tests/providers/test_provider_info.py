@@ -39,10 +39,12 @@ def test_either_entry_point_answers_for_the_whole_distribution(info: Any) -> Non
 
 def test_everything_that_is_named_can_be_imported() -> None:
     info = dremio_info()
-    for kind in ("hooks", "operators", "triggers"):
+    for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 importlib.import_module(module)
+    for entry in info["dialects"]:
+        assert _import(entry["dialect-class-name"])
     for link in info["extra-links"]:
         assert _import(link)().name
     for entry in info["connection-types"]:
@@ -56,7 +58,7 @@ def test_airflow_registers_both_connection_types(tmp_path: Path) -> None:
     script = (
         "from airflow.providers_manager import ProvidersManager as M; m = M(); m.initialize_providers_hooks();"
         "print('found', [m.hooks[t].hook_name for t in ('dremio', 'superset')],"
-        "sorted(f for f in m.connection_form_widgets if f.startswith('extra__dremio__')))"
+        "sorted(f[15:] for f in m.connection_form_widgets if f.startswith('extra__dremio__')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -66,18 +68,28 @@ def test_airflow_registers_both_connection_types(tmp_path: Path) -> None:
         check=True,
         env={"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
-    assert (
-        "found ['Dremio', 'Apache Superset'] ['extra__dremio__edition', 'extra__dremio__flight_port', "
-        "'extra__dremio__tls', 'extra__dremio__verify']"
-    ) in done.stdout
+    fields = [
+        "auth",
+        "ca_file",
+        "cloud_host",
+        "default_context",
+        "edition",
+        "flight_port",
+        "project_id",
+        "tls",
+        "verify",
+    ]
+    assert f"found ['Dremio', 'Apache Superset'] {fields}" in done.stdout
 
 
 def test_a_dag_file_can_import_the_operators_without_heavy_libraries() -> None:
     imports = (
         "import dremio_provider.operators.reflections, dremio_provider.operators.sql;"
+        "import dremio_provider.sensors.jobs, dremio_provider.sensors.sql;"
         "import superset_provider.operators.warm_dashboard;"
     )
-    heavy = "print('heavy', [m for m in ('pyarrow', 'pandas', 'sqlalchemy', 'cosmos') if m in sys.modules])"
+    names = ("pyarrow", "pandas", "polars", "sqlalchemy", "sqlglot", "cosmos")
+    heavy = f"print('heavy', [m for m in {names} if m in sys.modules])"
     first = "import sys; from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, conf;"
     ours, without = (
         subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True).stdout

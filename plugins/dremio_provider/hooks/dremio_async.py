@@ -4,90 +4,100 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
-import httpx
 from airflow.sdk import BaseHook
 
 from dremio_provider import protocol
 from dremio_provider.anchors import finished_sql
-from dremio_provider.exceptions import DremioAuthenticationError, DremioNotFoundError, DremioTimeoutError
+from dremio_provider.connection import DremioSettings
+from dremio_provider.exceptions import DremioAuthenticationError, DremioNotFoundError
+from dremio_provider.hooks.jobs import job_submission
+from dremio_provider.hooks.rest import AsyncRestClient
 
 
-class DremioAsyncClient:
-    """One logged-in connection to Dremio inside an event loop. A request is sent once: whoever polls simply polls
-    again.
-
-    :param settings: Where and as whom.
-    :param request_timeout: Seconds one HTTP request may take.
-    :param concurrency: Requests in flight at most.
-    """
-
-    def __init__(
-        self, settings: protocol.DremioSettings, *, request_timeout: float = 30.0, concurrency: int = 8
-    ) -> None:
-        self.settings = settings
-        self._client = httpx.AsyncClient(
-            base_url=settings.address,
-            timeout=httpx.Timeout(request_timeout, connect=min(10.0, request_timeout)),
-            verify=settings.verify,
-            headers={"Accept": "application/json"},
-        )
-        self._token: str | None = None
-        self._login_lock = asyncio.Lock()
-        self._slots = asyncio.Semaphore(concurrency)
+class DremioAsyncClient(AsyncRestClient):
+    """One logged-in connection to Dremio inside an event loop; the arguments are those of :class:`AsyncRestClient`."""
 
     @classmethod
     async def connect(cls, dremio_conn_id: str, **options: Any) -> Self:
         """Read the Airflow connection and make a client; nothing is sent to Dremio yet."""
         connection = await BaseHook.aget_connection(dremio_conn_id)
-        settings = protocol.DremioSettings.from_connection(connection)
+        settings = DremioSettings.from_connection(connection)
         # Building an HTTPS client reads the certificate store from disk, for tens of milliseconds.
         return await asyncio.to_thread(cls, settings, **options)
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def get_job(self, job_id: str) -> dict[str, Any]:
+        """A job's state, times and error.
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        :raises DremioNotFoundError: There is no such job.
+        """
+        job: dict[str, Any] = await self.request("GET", protocol.job_path(job_id))
+        return job
 
-    async def request(
-        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Send one request, logged in, once; arguments and errors as in the synchronous hook."""
-        async with self._slots:
-            used = await self._login()
-            try:
-                return await self._send(method, path, json, params, used)
-            except DremioAuthenticationError as error:
-                if error.status_code != 401:
-                    raise
-            if self._token == used:
-                self._token = None
-            return await self._send(method, path, json, params, await self._login())
+    async def cancel_job(self, job_id: str) -> None:
+        """Ask Dremio to cancel a job; one that is over already stays as it is."""
+        await self.request("POST", f"{protocol.job_path(job_id)}/cancel", idempotent=True)
 
-    async def _login(self) -> str:
-        async with self._login_lock:
-            if self._token is None:
-                body = {"userName": self.settings.login, "password": self.settings.password}
-                answer = await self._send("POST", protocol.LOGIN_PATH, body, None, None)
-                self._token = str(answer["token"])
-            return self._token
+    async def submit_sql(self, sql: str, *, context: Sequence[str] | None = None) -> str:
+        """Hand a statement to Dremio without waiting.
 
-    async def _send(
-        self, method: str, path: str, json: Any, params: Mapping[str, Any] | None, token: str | None
-    ) -> Any:
-        asked = f"{method} {path}"
-        headers = {"Authorization": f"_dremio{token}"} if token else {}
+        :returns: Id of the job.
+        """
+        body = job_submission(sql, context, self.settings)
+        return str((await self.request("POST", "/api/v3/sql", json=body))["id"])
+
+    async def execute_sql(
+        self,
+        sql: str,
+        *,
+        context: Sequence[str] | None = None,
+        within: float = 60.0,
+        max_rows: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Run a small query and fetch its rows. One that is given up on, for whatever reason, is cancelled.
+
+        :param within: Seconds for the query.
+        :param max_rows: Stop after so many rows.
+        :raises DremioJobFailedError: The job failed or was cancelled.
+        :raises DremioTimeoutError: It took longer than ``within``.
+        """
+        job_id = await self.submit_sql(sql, context=context)
         try:
-            response = await self._client.request(method, path, json=json, params=params, headers=headers)
-        except httpx.TransportError as error:
-            raise protocol.error_from_transport(error, asked, self.settings) from error
-        if response.is_success:
-            return response.json() if response.content else None
-        raise protocol.error_from_response(response, asked, self.settings)
+            job = await self._final(job_id, sql, within)
+        except BaseException:
+            # Shielded: it is also reached when the waiting task is cancelled, and must not end half way.
+            await asyncio.shield(asyncio.gather(self.cancel_job(job_id), return_exceptions=True))
+            raise
+        if job["jobState"] != "COMPLETED":
+            raise protocol.error_from_job(job_id, job, self.settings, sql)
+        return await self._rows(job_id, max_rows)
+
+    async def _final(self, job_id: str, sql: str, within: float) -> dict[str, Any]:
+        deadline = time.monotonic() + within
+        pause = 0.05
+        while (job := await self.get_job(job_id))["jobState"] not in protocol.FINAL_JOB_STATES:
+            if time.monotonic() >= deadline:
+                raise protocol.job_timeout(job_id, job["jobState"], within, self.settings, sql)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+        return job
+
+    async def _rows(self, job_id: str, max_rows: int | None) -> list[dict[str, Any]]:
+        limit = protocol.MAX_PAGE_ROWS if max_rows is None else min(max_rows, protocol.MAX_PAGE_ROWS)
+        rows: list[dict[str, Any]] = []
+        while True:
+            params = {"offset": len(rows), "limit": limit}
+            page = await self.request("GET", f"{protocol.job_path(job_id)}/results", params=params)
+            rows.extend(page["rows"])
+            wanted = int(page["rowCount"]) if max_rows is None else min(int(page["rowCount"]), max_rows)
+            if not page["rows"] or len(rows) >= wanted:
+                return rows[:max_rows]
 
     async def get_reflection(self, reflection_id: str) -> dict[str, Any] | None:
         """A reflection with its status, or None when it is gone."""
@@ -102,26 +112,45 @@ class DremioAsyncClient:
 
         :param within: Seconds for the query.
         """
-        sql = finished_sql(reflection_ids)
-        job_id = str((await self.request("POST", "/api/v3/sql", json={"sql": sql, "context": None}))["id"])
-        deadline = time.monotonic() + within
-        job = await self.request("GET", f"/api/v3/job/{job_id}")
-        while job["jobState"] not in protocol.FINAL_JOB_STATES:
-            if time.monotonic() >= deadline:
-                raise DremioTimeoutError(
-                    f"The Dremio job {job_id} was still {job['jobState']} after {within:g} s.",
-                    asked=protocol.shorten(sql),
-                    address=self.settings.address,
-                    check="the load of Dremio.",
-                )
-            await asyncio.sleep(0.2)
-            job = await self.request("GET", f"/api/v3/job/{job_id}")
-        if job["jobState"] != "COMPLETED":
-            raise protocol.error_from_job(job_id, job, self.settings, sql)
-        found: dict[str, Any] = {}
-        while True:
-            params = {"offset": len(found), "limit": protocol.MAX_PAGE_ROWS}
-            page = await self.request("GET", f"/api/v3/job/{job_id}/results", params=params)
-            found.update({str(row["reflection_id"]): row["last_refresh_finished"] for row in page["rows"]})
-            if not page["rows"] or len(found) >= int(page["rowCount"]):
-                return found
+        rows = await self.execute_sql(finished_sql(reflection_ids), within=within)
+        return {str(row["reflection_id"]): row["last_refresh_finished"] for row in rows}
+
+
+@dataclass
+class _Shared:
+    """A client that several triggers use, and how many they are."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    client: DremioAsyncClient | None = None
+    users: int = 0
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(dremio_conn_id: str) -> AsyncIterator[DremioAsyncClient]:
+    """The one client of this event loop for a connection: a thousand triggers need one login and one TLS context.
+
+    It is closed when its last user leaves, and not handed out again once its credentials were refused: the connection
+    may have been corrected meanwhile.
+    """
+    entries = _shared.setdefault(asyncio.get_running_loop(), {})
+    entry = entries.setdefault(dremio_conn_id, _Shared())
+    entry.users += 1
+    try:
+        async with entry.lock:
+            if entry.client is None:
+                entry.client = await DremioAsyncClient.connect(dremio_conn_id)
+        yield entry.client
+    except DremioAuthenticationError:
+        if entries.get(dremio_conn_id) is entry:
+            del entries[dremio_conn_id]
+        raise
+    finally:
+        entry.users -= 1
+        if entry.users == 0:
+            if entries.get(dremio_conn_id) is entry:
+                del entries[dremio_conn_id]
+            if entry.client is not None:
+                await entry.client.close()

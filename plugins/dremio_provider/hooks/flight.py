@@ -1,11 +1,13 @@
-"""Reading query results over Arrow Flight."""
+"""Reading query results over Arrow Flight: record batches from the socket to the caller, without Python objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from dremio_provider.connection import PASSWORD, DremioSettings
 from dremio_provider.exceptions import (
     DremioAuthenticationError,
     DremioError,
@@ -13,90 +15,157 @@ from dremio_provider.exceptions import (
     DremioTimeoutError,
     DremioTransientError,
 )
-from dremio_provider.protocol import DremioSettings, shorten
+from dremio_provider.paths import display_path
+from dremio_provider.protocol import credentials, shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@contextmanager
-def _reader(settings: DremioSettings, sql: str, schema: str | None, timeout: float) -> Iterator[Any]:
-    # Imported here: pyarrow costs a quarter of a second, and a DAG file imports the hook at parse time.
     from pyarrow import flight
 
-    options: dict[str, Any] = {}
-    if settings.flight_address.startswith("grpc+tls") and not settings.verify:
-        options["disable_server_verification"] = True
-    logged_in = False
-    try:
-        with flight.connect(settings.flight_address, **options) as client:
-            login = flight.FlightCallOptions(timeout=min(timeout, 30.0))
-            headers = [client.authenticate_basic_token(settings.login, settings.password, login)]
-            logged_in = True
-            if schema:
-                headers.append((b"schema", schema.encode()))
-            call = flight.FlightCallOptions(headers=headers, timeout=timeout)
-            info = client.get_flight_info(flight.FlightDescriptor.for_command(sql.encode()), call)
-            # Dremio's endpoints carry no location: the client that asked also reads.
-            yield client.do_get(info.endpoints[0].ticket, call)
-    except _flight_errors() as error:
-        raise _translated(error, settings, sql, timeout, logged_in=logged_in) from error
+LOGIN_SECONDS = 30.0
 
 
-def read_batches(
-    settings: DremioSettings, sql: str, *, schema: str | None = None, timeout: float = 600.0
-) -> Iterator[pa.RecordBatch]:
-    """Run a query and yield its record batches as they arrive.
+class FlightSession:
+    """One Flight connection to Dremio and one login for all queries. May be shared by threads.
 
     :param settings: Where to ask and as whom.
-    :param schema: Path that unqualified names are looked up in.
-    :param timeout: Seconds for the query and for reading it.
-    :raises DremioError: In the family that fits.
     """
-    with _reader(settings, sql, schema, timeout) as reader:
+
+    def __init__(self, settings: DremioSettings) -> None:
+        self._settings = settings
+        self._client: flight.FlightClient | None = None
+        self._token: tuple[bytes, bytes] | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection; the session opens a new one when it is used again."""
+        with self._lock:
+            client, self._client, self._token = self._client, None, None
+        if client is not None:
+            client.close()
+
+    @contextmanager
+    def reader(self, sql: str, *, schema: str | Sequence[str] | None = None, timeout: float = 600.0) -> Iterator[Any]:
+        """Run a query and hand out its stream. Whoever leaves before its end cancels the query.
+
+        :param schema: Path that unqualified names are looked up in; by default the connection's context.
+        :param timeout: Seconds for the query and for reading it.
+        :returns: A ``pyarrow.flight.FlightStreamReader``.
+        :raises DremioError: In the family that fits.
+        """
+        # Imported here: pyarrow costs a quarter of a second, and a DAG file imports the hook at parse time.
+        import pyarrow as pa
+
+        reader = None
+        try:
+            reader = self._ask(sql, schema, timeout)
+            yield reader
+        except (pa.ArrowException, OSError) as error:
+            raise self._translated(error, sql, timeout) from error
+        finally:
+            # Of a stream that has been read to its end there is nothing left to cancel.
+            if reader is not None:
+                reader.cancel()
+
+    def _ask(self, sql: str, schema: str | Sequence[str] | None, timeout: float) -> Any:
+        from pyarrow import flight
+
+        client, token = self._open()
+        try:
+            return self._send(client, token, sql, schema, timeout)
+        except flight.FlightUnauthenticatedError:
+            if self._settings.auth != PASSWORD:
+                raise
+        # The token has ended, or the server was restarted: one new login, then the answer counts.
+        with self._lock:
+            if self._token == token:
+                self._token = None
+        return self._send(*self._open(), sql, schema, timeout)
+
+    def _open(self) -> tuple[flight.FlightClient, tuple[bytes, bytes]]:
+        from pyarrow import flight
+
+        with self._lock:
+            if self._client is None:
+                self._client = flight.connect(self._settings.flight_address, **self._settings.flight_options())
+            if self._token is None:
+                self._token = self._login(self._client)
+            return self._client, self._token
+
+    def _login(self, client: flight.FlightClient) -> tuple[bytes, bytes]:
+        import pyarrow as pa
+        from pyarrow import flight
+
+        if self._settings.auth != PASSWORD:
+            return b"authorization", f"Bearer {self._settings.password}".encode()
+        options = flight.FlightCallOptions(timeout=LOGIN_SECONDS)
+        try:
+            token: tuple[bytes, bytes] = client.authenticate_basic_token(
+                self._settings.login, self._settings.password, options
+            )
+        except flight.FlightUnauthenticatedError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            # During the handshake pyarrow reports a refused connection as a stream that could not be written.
+            raise flight.FlightUnavailableError(str(error)) from error
+        return token
+
+    def _send(
+        self,
+        client: flight.FlightClient,
+        token: tuple[bytes, bytes],
+        sql: str,
+        schema: str | Sequence[str] | None,
+        timeout: float,
+    ) -> Any:
+        from pyarrow import flight
+
+        headers = [token]
+        context = schema or self._settings.default_context
+        if context:
+            headers.append((b"schema", (context if isinstance(context, str) else display_path(context)).encode()))
+        if self._settings.project_id:
+            headers.append((b"project_id", self._settings.project_id.encode()))
+        call = flight.FlightCallOptions(headers=headers, timeout=timeout)
+        info = client.get_flight_info(flight.FlightDescriptor.for_command(sql.encode()), call)
+        # Dremio's endpoints carry no location: the client that asked also reads.
+        return client.do_get(info.endpoints[0].ticket, call)
+
+    def _translated(self, error: Exception, sql: str, timeout: float) -> DremioError:
+        from pyarrow import flight
+
+        common: dict[str, Any] = {
+            "asked": shorten(sql),
+            "address": self._settings.flight_address,
+            # gRPC appends its own debug context after the first line.
+            "received": str(error).split(" gRPC client debug context", 1)[0].splitlines()[0][:500],
+        }
+        if isinstance(error, flight.FlightUnauthenticatedError | flight.FlightUnauthorizedError):
+            return DremioAuthenticationError(
+                "Dremio's Flight endpoint refused the credentials.",
+                check=f"{credentials(self._settings)}.",
+                status_code=401,
+                **common,
+            )
+        if isinstance(error, flight.FlightTimedOutError):
+            return DremioTimeoutError(
+                f"The query over Arrow Flight took longer than {timeout:g} s.", check="the load of Dremio.", **common
+            )
+        if isinstance(error, flight.FlightUnavailableError):
+            return DremioTransientError(
+                "Dremio's Flight endpoint cannot be reached or is out of resources.",
+                check=f"that it runs and that flight_port, tls, verify and ca_file of the Airflow connection "
+                f"{self._settings.conn_id!r} are right.",
+                **common,
+            )
+        return DremioTerminalError("The query over Arrow Flight failed.", check="the statement.", **common)
+
+
+def iter_batches(session: FlightSession, sql: str, **options: Any) -> Iterator[pa.RecordBatch]:
+    """Run a query and yield its record batches as they arrive; closing the iterator early cancels the query.
+
+    :param options: As for :meth:`FlightSession.reader`.
+    """
+    with session.reader(sql, **options) as reader:
         for chunk in reader:
             yield chunk.data
-
-
-def read_table(settings: DremioSettings, sql: str, *, schema: str | None = None, timeout: float = 600.0) -> pa.Table:
-    """Run a query and return all of its rows; arguments as for :func:`read_batches`."""
-    with _reader(settings, sql, schema, timeout) as reader:
-        return reader.read_all()
-
-
-def _flight_errors() -> tuple[type[Exception], ...]:
-    import pyarrow as pa
-
-    return (pa.ArrowException, OSError)
-
-
-def _translated(
-    error: Exception, settings: DremioSettings, sql: str, timeout: float, *, logged_in: bool
-) -> DremioError:
-    from pyarrow import flight
-
-    common: dict[str, Any] = {
-        "asked": shorten(sql),
-        "address": settings.flight_address,
-        # gRPC appends its own debug context after the first line.
-        "received": str(error).split(" gRPC client debug context", 1)[0].splitlines()[0][:500],
-    }
-    if isinstance(error, flight.FlightUnauthenticatedError | flight.FlightUnauthorizedError):
-        return DremioAuthenticationError(
-            "Dremio's Flight endpoint refused the credentials.",
-            check=f"login and password of the Airflow connection {settings.conn_id!r}.",
-            status_code=401,
-            **common,
-        )
-    if isinstance(error, flight.FlightTimedOutError):
-        return DremioTimeoutError(
-            f"The query over Arrow Flight took longer than {timeout:g} s.", check="the load of Dremio.", **common
-        )
-    # During the handshake pyarrow reports a refused connection as a stream that could not be written.
-    if isinstance(error, flight.FlightUnavailableError) or not logged_in:
-        return DremioTransientError(
-            "Dremio's Flight endpoint cannot be reached or is out of resources.",
-            check=f"that it runs and that flight_port of the Airflow connection {settings.conn_id!r} is right.",
-            **common,
-        )
-    return DremioTerminalError("The query over Arrow Flight failed.", check="the statement.", **common)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dremio_provider.profiles.user_password import DremioUserPasswordProfileMapping
+from dremio_provider.profiles.mapping import DremioProfileMapping, DremioUserPasswordProfileMapping
 
-__all__ = ["DremioUserPasswordProfileMapping"]
+__all__ = ["DremioProfileMapping", "DremioUserPasswordProfileMapping"]

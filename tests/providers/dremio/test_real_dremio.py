@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from dremio_provider.exceptions import (
@@ -28,92 +19,20 @@ from dremio_provider.exceptions import (
 )
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
-from dremio_provider.operators.sql import DremioSqlOperator
+from dremio_provider.operators.sql import DremioRunSqlOperator
 from dremio_provider.paths import quote_path
 from dremio_provider.reflection_sets import apply_reflections
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-START_SECONDS = 90
-REST, FLIGHT = 9047, 32010
-
-
-@dataclass(frozen=True)
-class Dremio:
-    """Where it is, and the object store that it may use."""
-
-    connection: dict[str, Any]
-    s3_address: str
-    s3_key: str
-    s3_secret: str
-    bucket: str
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def _connection(url: str, flight: str, user: str, password: str) -> dict[str, Any]:
-    extra = {"flight_port": int(flight.rpartition(":")[2]), "edition": "auto"}
-    return {"conn_type": "dremio", "host": url, "login": user, "password": password, "extra": extra}
+from tests.providers.dremio.real import RealDremio
 
 
 @pytest.fixture(scope="module")
-def dremio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dremio]:
-    env = os.environ
-    if "DREMIO_URL" in env:
-        connection = _connection(env["DREMIO_URL"], env["DREMIO_FLIGHT"], env["DREMIO_USER"], env["DREMIO_PASSWORD"])
-        yield Dremio(connection, env["S3_ENDPOINT"], env["S3_ACCESS_KEY"], env["S3_SECRET_KEY"], env["S3_BUCKET"])
-        return
-    var = tmp_path_factory.mktemp("dremio")
-    (var / "s3" / "datalake").mkdir(parents=True)
-    # Below the ephemeral ports, which any outgoing connection may hold.
-    offset = next(o for o in range(510, 750, 10) if all(_free(p + o) for p in (REST, FLIGHT, 9000)))
-    password, key, secret = (secrets.token_hex(12) for _ in range(3))
-    s3 = f"127.0.0.1:{9000 + offset}"
-    rclone = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", "--addr", s3, str(var / "s3")]
-    server = [sys.executable, "-m", "sandbox.dremio"]
-    settings = {
-        "SANDBOX_VAR": str(var),
-        "SANDBOX_PORT_OFFSET": str(offset),
-        "DREMIO_USER": "admin",
-        "DREMIO_PASSWORD": password,
-        "RCLONE_CONFIG": "/dev/null",
-        "RCLONE_AUTH_KEY": f'"{key},{secret}"',
-    }
-    url = f"http://127.0.0.1:{REST + offset}"
-    log = var / "log"
-    with log.open("wb") as out:
-        started = [
-            subprocess.Popen(command, cwd=REPOSITORY, env={**env, **settings}, stdout=out, stderr=out)
-            for command in (rclone, server)
-        ]
-        try:
-            _await(started, [f"{url}/apiv2/server_status", f"http://{s3}/"], log)
-            flight = f"grpc://127.0.0.1:{FLIGHT + offset}"
-            yield Dremio(_connection(url, flight, "admin", password), s3, key, secret, "datalake")
-        finally:
-            for process in started:
-                process.send_signal(signal.SIGTERM)
-            for process in started:
-                process.wait(20)
-
-
-def _await(started: list[subprocess.Popen[bytes]], addresses: list[str], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while addresses and time.monotonic() < deadline and all(process.poll() is None for process in started):
-        try:
-            httpx.get(addresses[0], timeout=5)
-        except httpx.TransportError:
-            time.sleep(0.2)
-        else:
-            addresses.pop(0)
-    if addresses:
-        pytest.fail(f"{addresses[0]} does not answer; the log ends with:\n{log.read_text()[-2000:]}")
+def dremio(real_dremio: RealDremio) -> RealDremio:
+    return real_dremio
 
 
 @pytest.fixture(scope="module")
-def hook(dremio: Dremio) -> Iterator[DremioHook]:
+def hook(dremio: RealDremio) -> Iterator[DremioHook]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(dremio.connection))
         with DremioHook(poll_interval=0.1) as opened:
@@ -123,34 +42,13 @@ def hook(dremio: Dremio) -> Iterator[DremioHook]:
 class Place:
     """A source and a space of this test run alone, with a table and a view over it."""
 
-    def __init__(self, hook: DremioHook, dremio: Dremio) -> None:
+    def __init__(self, hook: DremioHook, dremio: RealDremio) -> None:
         mark = secrets.token_hex(4)
         self.hook, self.source, self.space = hook, f"providers_lake_{mark}", f"providers_{mark}"
         self.table = [self.source, dremio.bucket, f"orders_{mark}", "version=v2"]
         self.view = f"{self.space}.orders"
         hook.create_catalog_entity({"entityType": "space", "name": self.space})
-        hook.create_catalog_entity(
-            {
-                "entityType": "source",
-                "name": self.source,
-                "type": "S3",
-                "config": {
-                    "credentialType": "ACCESS_KEY",
-                    "accessKey": dremio.s3_key,
-                    "accessSecret": dremio.s3_secret,
-                    "secure": False,
-                    "rootPath": "/",
-                    "compatibilityMode": True,
-                    "externalBucketList": [dremio.bucket],
-                    "defaultCtasFormat": "ICEBERG",
-                    "propertyList": [
-                        {"name": "fs.s3a.path.style.access", "value": "true"},
-                        {"name": "fs.s3a.endpoint", "value": dremio.s3_address.rpartition("/")[2]},
-                        {"name": "dremio.s3.compat", "value": "true"},
-                    ],
-                },
-            }
-        )
+        hook.create_catalog_entity(dremio.source(self.source))
         hook.run_sql(
             f"CREATE TABLE {quote_path(self.table)} AS SELECT * FROM "
             "(VALUES (1, 'paid', 10), (2, 'paid', 20), (3, 'open', 40)) AS t (order_id, status, amount)"
@@ -183,7 +81,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(hook: DremioHook, dremio: Dremio) -> Iterator[Place]:
+def place(hook: DremioHook, dremio: RealDremio) -> Iterator[Place]:
     made = Place(hook, dremio)
     yield made
     made.remove()
@@ -197,7 +95,7 @@ def test_the_connection_test_proves_rest_and_flight(hook: DremioHook) -> None:
 
 
 def test_wrong_credentials_are_refused_on_both_ways(
-    hook: DremioHook, dremio: Dremio, monkeypatch: pytest.MonkeyPatch
+    hook: DremioHook, dremio: RealDremio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_DREMIO_WRONG", json.dumps({**dremio.connection, "password": "wrong-one"}))
     other = DremioHook("dremio_wrong")
@@ -236,7 +134,7 @@ def test_what_exists_already_is_a_refusal(hook: DremioHook, place: Place) -> Non
 def test_the_sql_operator_runs_statements(hook: DremioHook, place: Place, context: Any) -> None:
     first = f"INSERT INTO {quote_path(place.table)} VALUES (9, 'open', 1)"
     second = f"DELETE FROM {quote_path(place.table)} WHERE order_id = 9"
-    jobs = DremioSqlOperator(task_id="sql", sql=[first, second]).execute(context)
+    jobs = DremioRunSqlOperator(task_id="sql", sql=[first, second]).execute(context)["job_ids"]
     assert [hook.get_job(job)["jobState"] for job in jobs] == ["COMPLETED", "COMPLETED"]
 
 

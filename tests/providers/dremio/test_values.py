@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from dremio_provider import exceptions
+from dremio_provider.connection import DremioSettings
 from dremio_provider.exceptions import DremioConfigurationError, DremioError
 from dremio_provider.paths import display_path, parse_path, quote_path, sql_literal, url_path
-from dremio_provider.protocol import DremioSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,7 +92,7 @@ def test_an_incomplete_connection_is_named(field: str) -> None:
 
 
 def test_an_unknown_edition_is_refused_with_the_allowed_ones() -> None:
-    with pytest.raises(DremioConfigurationError, match=r"'oss'.*community, enterprise, auto"):
+    with pytest.raises(DremioConfigurationError, match=r"'oss'.*auto, community, enterprise"):
         DremioSettings.from_connection(_connection(extra_dejson={"edition": "oss"}))
 
 
