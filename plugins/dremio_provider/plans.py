@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,7 +55,7 @@ def summary(steps: Sequence[Step]) -> str:
     return "\n".join([head, *(str(step) for step in steps if step.action != "unchanged")])
 
 
-def value_differences(declared: Any, found: Any, path: str = "") -> Iterator[str]:
+def value_differences(declared: Any, found: Any) -> list[str]:
     """Where a declared value is not what Dremio shows.
 
     What Dremio shows beyond the declaration is its own business. What it masks (``$DREMIO_EXISTING_VALUE$``) or does
@@ -63,16 +63,23 @@ def value_differences(declared: Any, found: Any, path: str = "") -> Iterator[str
 
     :param declared: The declared value.
     :param found: What Dremio returned.
-    :param path: Where in the value this is.
-    :returns: The places that differ; never the values, which may be secrets.
+    :returns: The places that differ, such as ``config.rootPath``; never the values, which may be secrets.
     """
-    if found == EXISTING_VALUE:
+    shown = dict(_leaves(found))
+    return sorted(
+        path for path, value in _leaves(declared) if path in shown and shown[path] not in (value, EXISTING_VALUE)
+    )
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    entries: Iterable[tuple[Any, Any]]
+    if isinstance(value, Mapping):
+        entries = value.items()
+    elif isinstance(value, list):
+        yield f"{path}.length", len(value)
+        entries = enumerate(value)
+    else:
+        yield path, value
         return
-    if isinstance(declared, Mapping) and isinstance(found, Mapping):
-        for key in [key for key in declared if key in found]:
-            yield from value_differences(declared[key], found[key], f"{path}.{key}" if path else str(key))
-    elif isinstance(declared, list) and isinstance(found, list) and len(declared) == len(found):
-        for number, (left, right) in enumerate(zip(declared, found, strict=True)):
-            yield from value_differences(left, right, f"{path}.{number}")
-    elif declared != found and (declared or found):
-        yield path
+    for key, entry in entries:
+        yield from _leaves(entry, f"{path}.{key}" if path else str(key))

@@ -31,6 +31,10 @@ def refresh_metadata_sql(
     return [f"{head}{part} {options}".rstrip() for part in wanted or [""]]
 
 
+def _wiki(entity_id: str) -> str:
+    return f"/api/v3/catalog/{quote(entity_id, safe='')}/collaboration/wiki"
+
+
 class CatalogMethods:
     """Spaces, sources, datasets and reflections. Needs ``request`` and ``run_sql`` of the hook."""
 
@@ -104,6 +108,20 @@ class CatalogMethods:
         """Delete an entity; a promoted table becomes a plain file or folder again."""
         params = {"tag": tag} if tag else None
         self.request("DELETE", f"/api/v3/catalog/{quote(entity_id, safe='')}", params=params)
+
+    def get_wiki(self, entity_id: str) -> tuple[str, int | None]:
+        """An entity's description and its version; ``("", None)`` when it has none."""
+        found = self._get_or_none(_wiki(entity_id)) or {}
+        return str(found.get("text") or ""), found.get("version")
+
+    def set_wiki(self, entity_id: str, text: str) -> None:
+        """Describe an entity.
+
+        :raises DremioConflictError: Somebody else described it in between.
+        """
+        _, version = self.get_wiki(entity_id)
+        body = {"text": text} if version is None else {"text": text, "version": version}
+        self.request("POST", _wiki(entity_id), json=body)
 
     def promote_dataset(self, path: str | Sequence[str], file_format: Mapping[str, Any]) -> dict[str, Any]:
         """Make a file or folder of a source a table.

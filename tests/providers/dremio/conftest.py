@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dremio_provider.hooks.dremio import DremioHook
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.providers.dremio.real import RealDremio, running_dremio
 
 USER, PASSWORD = "airflow", "s3cr3t-pass"
 NEVER = "1969-12-31T23:59:59.999Z"
@@ -233,3 +242,38 @@ def state() -> Any:
 @pytest.fixture
 def password() -> str:
     return PASSWORD
+
+
+@pytest.fixture(scope="session")
+def real_dremio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDremio]:
+    """A running Dremio; no connection is set, see ``connected``."""
+    with running_dremio(tmp_path_factory.mktemp("dremio")) as running:
+        yield running
+
+
+@pytest.fixture
+def connected(real_dremio: RealDremio, monkeypatch: pytest.MonkeyPatch) -> RealDremio:
+    """A running Dremio that the default connection leads to."""
+    monkeypatch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(real_dremio.connection))
+    return real_dremio
+
+
+@pytest.fixture(scope="module")
+def real_hook(real_dremio: RealDremio) -> Iterator[DremioHook]:
+    """A hook for the running Dremio; while a test module uses it, the default connection leads there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(real_dremio.connection))
+        with DremioHook(poll_interval=0.1) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="session")
+def lake(real_dremio: RealDremio) -> Iterator[str]:
+    """A source of this run alone, as SQL writes the folder in it where tables can be made."""
+    name = f"lake_{secrets.token_hex(4)}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_DREMIO_LAKE", json.dumps(real_dremio.connection))
+        with DremioHook("dremio_lake") as hook:
+            source = hook.create_catalog_entity(real_dremio.source(name))
+            yield f'"{name}"."{real_dremio.bucket}"'
+            hook.delete_catalog_entity(source["id"])
