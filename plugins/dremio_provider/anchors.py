@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from dremio_provider.exceptions import DremioConfigurationError, DremioNotFoundError, DremioTerminalError
@@ -63,9 +64,17 @@ def find_targets(
             f"Dremio has no reflection {', '.join(missing)}.",
             address=hook.address,
             status_code=404,
-            check="the names, and whether the declared reflections have been applied to this Dremio.",
+            check=f"the names{_near(hook, missing)}, and whether the declared reflections have been applied to this "
+            "Dremio.",
         )
     return list(targets.values())
+
+
+def _near(hook: DremioHook, missing: Sequence[str]) -> str:
+    rows = hook.execute_sql("SELECT reflection_name FROM sys.reflections").rows
+    names = {str(row["reflection_name"]).lower(): str(row["reflection_name"]) for row in rows}
+    found = {names[name] for item in missing for name in get_close_matches(item.rpartition(".")[2].lower(), names)}
+    return f" (near: {', '.join(sorted(found))})" if found else ""
 
 
 def _by_name(hook: DremioHook, names: Sequence[str]) -> dict[str, list[Target]]:
@@ -83,18 +92,10 @@ def _by_name(hook: DremioHook, names: Sequence[str]) -> dict[str, list[Target]]:
 
 
 def _on_dataset(hook: DremioHook, dataset: str, *, only_enabled: bool) -> list[Target]:
-    entity = hook.get_catalog_entity(dataset)
-    if entity is None:
-        raise DremioNotFoundError(
-            f"Dremio has no dataset {dataset}.",
-            address=hook.address,
-            status_code=404,
-            check="the path, and whether the run that creates it has succeeded once.",
-        )
-    answer = hook.request("GET", f"/api/v3/dataset/{entity['id']}/reflection")
+    entity = hook.get_dataset(dataset)
     return [
         _target(reflection, entity)
-        for reflection in answer.get("data", [])
+        for reflection in hook.list_reflections_of(str(entity["id"]))
         if reflection.get("enabled", True) or not only_enabled
     ]
 

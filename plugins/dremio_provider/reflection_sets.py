@@ -6,13 +6,15 @@ on how it was written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from dremio_provider.exceptions import DremioConfigurationError
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.paths import display_path
+from dremio_provider.plans import Step, carry_out
 
 _TYPES = {"raw": "RAW", "aggregation": "AGGREGATION"}
 _FIELDS = (
@@ -25,55 +27,111 @@ _FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class ReflectionChange:
-    """What was done about one declared reflection."""
+def apply_reflections(hook: DremioHook, declared: Sequence[Mapping[str, Any]], **options: bool) -> list[Step]:
+    """Make Dremio's reflections as declared; arguments and errors as for :func:`plan_reflections`.
 
-    name: str
-    dataset: str
-    action: str
-    reflection_id: str
-    differences: list[str] = field(default_factory=list)
+    :returns: What was done, one step per declaration, in order, then the deletions.
+    """
+    steps = plan_reflections(hook, declared, **options)
+    carry_out(steps)
+    return steps
 
 
-def apply_reflections(hook: DremioHook, declared: Sequence[Mapping[str, Any]]) -> list[ReflectionChange]:
-    """Make Dremio's reflections as declared. Reflections that are not declared stay as they are.
+def plan_reflections(
+    hook: DremioHook,
+    declared: Sequence[Mapping[str, Any]],
+    *,
+    delete_undeclared: bool = False,
+    skip_missing: bool = False,
+) -> list[Step]:
+    """What has to be done so that Dremio's reflections are as declared.
 
     :param declared: ``{"name", "dataset", "type": "raw" | "aggregation", "display": [..] | "dimensions": [..] +
         "measures": [..], "partition_by"?, "sort_by"?, "distribute_by"?, "enabled"?}``; a dimension is a name or
         ``{"name", "granularity": "DATE" | "NORMAL"}``, a measure ``{"name", "functions": ["SUM", ..]}``.
-    :returns: One change per declaration, in order; ``action`` is created, updated or unchanged.
+    :param delete_undeclared: Whether reflections that are not declared, on datasets that are, go away.
+    :param skip_missing: Whether a dataset that does not exist is passed over instead of refused.
+    :returns: One step per declaration, in order, then the deletions.
     :raises DremioNotFoundError: A dataset does not exist.
-    :raises DremioConfigurationError: A declaration does not make sense.
+    :raises DremioConfigurationError: A declaration does not make sense, or names columns that its dataset lacks.
     """
-    changes: list[ReflectionChange] = []
+    _refuse_twins(declared)
+    steps: list[Step] = []
+    datasets: dict[str, dict[str, Any] | None] = {}
     existing: dict[str, dict[str, dict[str, Any]]] = {}
     for entry in declared:
         body = reflection_body(entry)
         dataset = display_path(entry["dataset"])
-        if dataset not in existing:
-            existing[dataset] = {str(found["name"]): found for found in hook.list_reflections(dataset)}
-        changes.append(_apply(hook, dataset, body, existing[dataset].get(str(entry["name"]))))
-    return changes
+        if dataset not in datasets:
+            entity = hook.get_dataset(dataset, missing_ok=skip_missing)
+            datasets[dataset] = entity
+            found = hook.list_reflections_of(str(entity["id"])) if entity else []
+            existing[dataset] = {str(reflection["name"]): reflection for reflection in found}
+        steps.append(_step(hook, dataset, datasets[dataset], body, existing[dataset].pop(str(entry["name"]), None)))
+    if delete_undeclared:
+        for dataset, left in existing.items():
+            steps += [_deletion(hook, dataset, reflection) for reflection in left.values()]
+    return steps
 
 
-def _apply(hook: DremioHook, dataset: str, body: dict[str, Any], found: dict[str, Any] | None) -> ReflectionChange:
-    name = str(body["name"])
+def _refuse_twins(declared: Iterable[Mapping[str, Any]]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for entry in declared:
+        key = (display_path(entry["dataset"]), str(entry["name"]))
+        if key in seen:
+            raise DremioConfigurationError(
+                f"The reflection {key[1]!r} on {key[0]} is declared twice.", check="the declared reflections."
+            )
+        seen.add(key)
+
+
+def _step(
+    hook: DremioHook,
+    dataset: str,
+    entity: Mapping[str, Any] | None,
+    body: dict[str, Any],
+    found: dict[str, Any] | None,
+) -> Step:
+    label = f"{dataset}.{body['name']}"
+    if entity is None:
+        return Step("reflection", label, "skipped", (f"dataset {dataset} does not exist yet",))
+    _refuse_lost_columns(label, dataset, entity, body)
     if found is None:
-        created = hook.create_reflection({**body, "datasetId": hook.dataset_id(dataset)})
-        return ReflectionChange(name, dataset, "created", str(created["id"]))
-    reflection_id = str(found["id"])
+        create = partial(hook.create_reflection, {**body, "datasetId": entity["id"]})
+        return Step("reflection", label, "created", carry_out=create)
     differences = reflection_differences(body, found)
     if not differences:
-        return ReflectionChange(name, dataset, "unchanged", reflection_id)
-    hook.update_reflection({**body, "datasetId": found["datasetId"], "id": reflection_id, "tag": found["tag"]})
-    return ReflectionChange(name, dataset, "updated", reflection_id, differences)
+        return Step("reflection", label, "unchanged")
+    changed = {**body, "datasetId": found["datasetId"], "id": found["id"], "tag": found["tag"]}
+    return Step("reflection", label, "updated", tuple(differences), partial(hook.update_reflection, changed))
+
+
+def _deletion(hook: DremioHook, dataset: str, reflection: Mapping[str, Any]) -> Step:
+    delete: Callable[[], Any] = partial(hook.delete_reflection, str(reflection["id"]))
+    return Step("reflection", f"{dataset}.{reflection['name']}", "deleted", ("it is not declared",), delete)
+
+
+def _refuse_lost_columns(label: str, dataset: str, entity: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    columns = {str(column["name"]).lower(): str(column["name"]) for column in entity.get("fields") or ()}
+    named = {str(item["name"]) for key in _FIELDS for item in body.get(key) or ()}
+    lost = sorted(name for name in named if name.lower() not in columns)
+    if not columns or not lost:
+        return
+    near = {name: get_close_matches(name.lower(), columns, n=2) for name in lost}
+    told = [
+        f"{name} (near: {', '.join(columns[match] for match in near[name])})" if near[name] else name for name in lost
+    ]
+    raise DremioConfigurationError(
+        f"The reflection {label} names columns that {dataset} does not have: {', '.join(told)}.",
+        check=f"the declaration, and whether a change of {dataset} has taken the columns away; it has "
+        f"{', '.join(columns.values())}.",
+    )
 
 
 def reflection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The REST body of a declaration, without ``datasetId``.
 
-    :param entry: As for :func:`apply_reflections`.
+    :param entry: As for :func:`plan_reflections`.
     :raises DremioConfigurationError: The type is unknown or the columns are missing.
     """
     where = f"Reflection {entry.get('name')!r} on {entry.get('dataset')!r}"

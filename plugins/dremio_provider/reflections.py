@@ -160,12 +160,13 @@ class Watch:
     :param baseline: What was before.
     :param requested_at: Local time in seconds at which the refresh was asked for; only differences to the ``now`` of
         :meth:`observe` count.
-    :param idle_limit: Seconds a reflection may sit idle with old data before that means "nothing to do".
+    :param idle_limit: Seconds a reflection may sit idle with old data before that means "nothing to do"; None waits for
+        newer data however long it takes.
     """
 
     baseline: Baseline
     requested_at: float
-    idle_limit: float = WAKE_UP_SECONDS * IDLE_WAKE_UPS
+    idle_limit: float | None = WAKE_UP_SECONDS * IDLE_WAKE_UPS
     seen_active: bool = False
     verdict: Verdict = field(default_factory=lambda: Verdict(Outcome.WAITING))
     seconds: float = 0.0
@@ -181,6 +182,10 @@ class Watch:
     def done(self) -> bool:
         """Whether the verdict is final."""
         return self.verdict.outcome is not Outcome.WAITING
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        return f"{self.baseline.label}: {verdict.outcome} after {self.seconds:.1f} s {verdict.message}".rstrip()
 
     def advanced(self, status: ReflectionStatus) -> bool:
         """Whether the data is newer than the baseline. A reflection built on another one inherits the older fetch time,
@@ -233,6 +238,8 @@ class Watch:
             return Verdict(Outcome.WAITING)
         if self.advanced(status):
             return Verdict(Outcome.REFRESHED)
+        if self.idle_limit is None:
+            return Verdict(Outcome.WAITING)
         if self.seen_active or now - self._idle_since >= self.idle_limit:
             return Verdict(Outcome.NO_CHANGE, "Dremio saw nothing to refresh")
         return Verdict(Outcome.WAITING)
@@ -272,7 +279,7 @@ class WatchSet:
         baselines: Iterable[Baseline],
         requested_at: float,
         deadline: float,
-        idle_limit: float = WAKE_UP_SECONDS * IDLE_WAKE_UPS,
+        idle_limit: float | None = WAKE_UP_SECONDS * IDLE_WAKE_UPS,
     ) -> None:
         self.deadline = deadline
         self.watches = {b.reflection_id: Watch(b, requested_at, idle_limit) for b in baselines}
@@ -304,7 +311,34 @@ class WatchSet:
         }
 
 
+def failures(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The reflections that cannot accelerate, with the reasons; empty when all can.
+
+    :param results: As :meth:`WatchSet.results` returns them.
+    """
+    return "; ".join(
+        f"{label}: {entry['outcome']}, {entry['message']}"
+        for label, entry in results.items()
+        if not Outcome(entry["outcome"]).accelerates
+    )
+
+
 FINISHED_SQL = (
     "SELECT reflection_id, MAX(last_refresh_finished) AS last_refresh_finished FROM sys.materializations "
     "WHERE state = 'DONE' AND reflection_id IN ({ids}) GROUP BY reflection_id"
 )
+# A refresh runs as an internal job; the statement of that job names the reflection it builds.
+RUNNING_REFRESHES_SQL = (
+    "SELECT job_id, query FROM sys.jobs "
+    "WHERE status NOT IN ('COMPLETED', 'CANCELED', 'FAILED') AND query LIKE 'REFRESH REFLECTION%'"
+)
+
+
+def refresh_jobs(rows: Iterable[Mapping[str, Any]], reflection_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Which running jobs build which of these reflections.
+
+    :param rows: What :data:`RUNNING_REFRESHES_SQL` returned.
+    :returns: ``(job id, reflection id)``.
+    """
+    wanted = list(reflection_ids)
+    return [(str(row["job_id"]), rid) for row in rows for rid in wanted if rid in str(row["query"])]

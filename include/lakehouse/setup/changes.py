@@ -15,7 +15,7 @@ from lakehouse import metadata_store
 
 Action = Literal["created", "updated", "unchanged", "skipped"]
 _ITERATIONS = 100_000
-MASKS = ("**********", "$DREMIO_EXISTING_VALUE$", "XXXXXXXXXX")  # Airbyte, Dremio, Superset
+MASKS = ("**********", "XXXXXXXXXX")  # Airbyte, Superset
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,10 +11,11 @@ from lakehouse import templates
 from lakehouse.config import Reflection, Source, Stream, load_reflections, load_streams
 from lakehouse.files import include_dir, parse, read_yaml
 from lakehouse.lake import Lake
-from lakehouse.setup.changes import Change, differences, remember_applied, same_as_applied
+from lakehouse.setup.changes import Action, Change, remember_applied, same_as_applied
 
 if TYPE_CHECKING:
     from dremio_provider.hooks.dremio import DremioHook
+    from dremio_provider.plans import Step
 
 LAKE_SOURCE = "lake"
 _CONN_ID = "dremio_default"
@@ -74,11 +75,11 @@ def apply() -> list[Change]:
         DremioError: When Dremio refuses something.
     """
     folder = include_dir() / "dremio"
+    sources = parse(_Sources, read_yaml(folder / "sources.yml"), folder / "sources.yml").sources
+    spaces = parse(_Spaces, read_yaml(folder / "spaces.yml"), folder / "spaces.yml").spaces
     with _hook() as hook:
-        sources = parse(_Sources, read_yaml(folder / "sources.yml"), folder / "sources.yml").sources
         changes = [_apply_source(hook, source) for source in sources]
-        spaces = parse(_Spaces, read_yaml(folder / "spaces.yml"), folder / "spaces.yml").spaces
-        changes += [_apply_space(hook, space) for space in spaces]
+        changes += _apply_catalog(hook, {"spaces": [space.model_dump() for space in spaces]})
         return changes + _apply_reflections(hook)
 
 
@@ -105,11 +106,12 @@ def apply_views(layer: str) -> list[Change]:
     if not (folder / layer).is_dir():
         known = ", ".join(sorted(path.name for path in folder.iterdir()))
         raise ValueError(f"{folder}: there are no views of layer {layer!r}; allowed: {known}")
-    statements = {
-        path.stem: _statement(path.read_text(encoding="utf-8")) for path in sorted((folder / layer).glob("*.sql"))
-    }
+    views = [
+        {"path": [layer, path.stem], "sql": _statement(path.read_text(encoding="utf-8"))}
+        for path in sorted((folder / layer).glob("*.sql"))
+    ]
     with _hook() as hook:
-        return [_apply_view(hook, layer, name, sql) for name, sql in statements.items()]
+        return _apply_catalog(hook, {"views": views})
 
 
 def refresh_bronze_metadata(streams: Sequence[str] | None = None) -> list[Change]:
@@ -143,66 +145,37 @@ def _hook() -> DremioHook:
 
 def _apply_source(hook: DremioHook, declared: _Source) -> Change:
     body = templates.resolve(declared.model_dump(), f"dremio source {declared.name}")
-    entity = {"entityType": "source", **body}
-    found = hook.get_catalog_entity([declared.name])
-    if found is None:
-        hook.create_catalog_entity(entity)
+    # Dremio does not show secrets: whether one has changed, the fingerprint of what was applied last tells.
+    changed = [] if same_as_applied("dremio", "source", declared.name, body) else [declared.name]
+    [change] = _apply_catalog(hook, {"sources": [body]}, resend_sources=changed)
+    if change.action != "unchanged":
         remember_applied("dremio", "source", declared.name, body)
-        return Change("dremio", "source", declared.name, "created")
-    differing = sorted(differences(body, found))
-    if not differing and same_as_applied("dremio", "source", declared.name, body):
-        return Change("dremio", "source", declared.name, "unchanged")
-    hook.update_catalog_entity({**entity, "id": found["id"], "tag": found.get("tag")})
-    remember_applied("dremio", "source", declared.name, body)
-    detail = ", ".join(differing) or "a value that Dremio does not show"
-    return Change("dremio", "source", declared.name, "updated", detail)
+    return change
 
 
-def _apply_space(hook: DremioHook, declared: _Space) -> Change:
-    found = hook.get_catalog_entity([declared.name])
-    created = found is None
-    if found is None:
-        found = hook.create_catalog_entity({"entityType": "space", "name": declared.name})
-    described = _describe(hook, str(found["id"]), declared.description)
-    if created:
-        return Change("dremio", "space", declared.name, "created")
-    return Change("dremio", "space", declared.name, *(("updated", "description") if described else ("unchanged", "")))
+def _apply_catalog(hook: DremioHook, declared: Mapping[str, Sequence[Any]], **options: Any) -> list[Change]:
+    from dremio_provider.catalog_sets import plan_catalog
 
-
-def _describe(hook: DremioHook, entity_id: str, text: str) -> bool:
-    """Write the wiki of an entity; returns whether it was another one."""
-    from dremio_provider.exceptions import DremioNotFoundError
-
-    if not text:
-        return False
-    path = f"/api/v3/catalog/{entity_id}/collaboration/wiki"
-    try:
-        found = hook.request("GET", path)
-    except DremioNotFoundError:
-        found = {}
-    if found.get("text") == text:
-        return False
-    version = {"version": found["version"]} if "version" in found else {}
-    hook.request("POST", path, json={"text": text, **version})
-    return True
+    return _carried_out(plan_catalog(hook, declared, **options))
 
 
 def _apply_reflections(hook: DremioHook) -> list[Change]:
-    from dremio_provider.exceptions import DremioNotFoundError
-    from dremio_provider.reflection_sets import apply_reflections as apply_set
+    from dremio_provider.reflection_sets import plan_reflections
 
-    changes = []
-    for declared in load_reflections():
-        name = f"{declared.dataset}.{declared.name}"
-        try:
-            done = apply_set(hook, [_plain(declared)])[0]
-        except DremioNotFoundError:
-            changes.append(
-                Change("dremio", "reflection", name, "skipped", f"dataset {declared.dataset} does not exist yet")
-            )
-            continue
-        changes.append(Change("dremio", "reflection", name, done.action, ", ".join(done.differences)))  # type: ignore[arg-type]  # created, updated or unchanged
-    return changes
+    declared = [_plain(reflection) for reflection in load_reflections()]
+    return _carried_out(plan_reflections(hook, declared, skip_missing=True))
+
+
+def _carried_out(steps: Sequence[Step]) -> list[Change]:
+    from dremio_provider.plans import carry_out
+
+    carry_out(steps)
+    return [Change("dremio", step.kind, step.name, _action(step), ", ".join(step.differences)) for step in steps]
+
+
+def _action(step: Step) -> Action:
+    assert step.action != "deleted"  # nothing here asks for it
+    return step.action
 
 
 def _plain(declared: Reflection) -> dict[str, Any]:
@@ -215,21 +188,6 @@ def _statement(text: str) -> str:
     while lines and (not lines[0].strip() or lines[0].lstrip().startswith("--")):
         lines.pop(0)
     return "\n".join(lines).rstrip().rstrip(";").rstrip()
-
-
-def _apply_view(hook: DremioHook, space: str, name: str, sql: str) -> Change:
-    from dremio_provider.paths import quote_path
-
-    label = f"{space}.{name}"
-    found = hook.get_catalog_entity([space, name])
-    stored = str((found or {}).get("sql") or "")
-    # Dremio may keep a view's SQL in its own spelling: then the fingerprint tells whether both are what they were.
-    if stored and (stored.split() == sql.split() or same_as_applied("dremio", "view", label, [sql, stored])):
-        return Change("dremio", "view", label, "unchanged")
-    hook.run_sql(f"CREATE OR REPLACE VIEW {quote_path([space, name])} AS\n{sql}")
-    after = hook.get_catalog_entity([space, name]) or {}
-    remember_applied("dremio", "view", label, [sql, str(after.get("sql") or "")])
-    return Change("dremio", "view", label, "updated" if found else "created")
 
 
 def _refresh(hook: DremioHook, lake: Lake, source: Source, stream: Stream) -> Change:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import quote
 
 from dremio_provider.exceptions import DremioNotFoundError
-from dremio_provider.paths import display_path, parse_path, quote_path, url_path
+from dremio_provider.paths import display_path, parse_path, quote_path, sql_literal, url_path
 
 if TYPE_CHECKING:
     from dremio_provider.hooks.dremio import SqlResult
+
+METADATA_OPTIONS = "AUTO PROMOTION FORCE UPDATE DELETE WHEN MISSING"
+
+
+def refresh_metadata_sql(
+    path: str | Sequence[str], partitions: Sequence[Mapping[str, Any]] = (), options: str = METADATA_OPTIONS
+) -> list[str]:
+    """The statements behind :meth:`CatalogMethods.refresh_metadata`.
+
+    Dremio's grammar takes one partition a statement: ``FOR PARTITIONS ("dir0" = 'a', "dir1" = 'b')``.
+    """
+    wanted = [
+        " FOR PARTITIONS (" + ", ".join(f"{quote_path([k])} = {sql_literal(str(v))}" for k, v in values.items()) + ")"
+        for values in partitions
+    ]
+    head = f"ALTER TABLE {quote_path(path)} REFRESH METADATA"
+    return [f"{head}{part} {options}".rstrip() for part in wanted or [""]]
+
+
+def _wiki(entity_id: str) -> str:
+    return f"/api/v3/catalog/{quote(entity_id, safe='')}/collaboration/wiki"
 
 
 class CatalogMethods:
@@ -87,6 +109,20 @@ class CatalogMethods:
         params = {"tag": tag} if tag else None
         self.request("DELETE", f"/api/v3/catalog/{quote(entity_id, safe='')}", params=params)
 
+    def get_wiki(self, entity_id: str) -> tuple[str, int | None]:
+        """An entity's description and its version; ``("", None)`` when it has none."""
+        found = self._get_or_none(_wiki(entity_id)) or {}
+        return str(found.get("text") or ""), found.get("version")
+
+    def set_wiki(self, entity_id: str, text: str) -> None:
+        """Describe an entity.
+
+        :raises DremioConflictError: Somebody else described it in between.
+        """
+        _, version = self.get_wiki(entity_id)
+        body = {"text": text} if version is None else {"text": text, "version": version}
+        self.request("POST", _wiki(entity_id), json=body)
+
     def promote_dataset(self, path: str | Sequence[str], file_format: Mapping[str, Any]) -> dict[str, Any]:
         """Make a file or folder of a source a table.
 
@@ -106,15 +142,23 @@ class CatalogMethods:
         promoted: dict[str, Any] = self.request("POST", f"/api/v3/catalog/{quote(entity_id, safe='')}", json=body)
         return promoted
 
-    def refresh_metadata(self, path: str | Sequence[str], *, timeout: float = 600.0) -> str:
+    def refresh_metadata(
+        self,
+        path: str | Sequence[str],
+        *,
+        partitions: Sequence[Mapping[str, Any]] = (),
+        options: str = METADATA_OPTIONS,
+        timeout: float = 600.0,
+    ) -> list[str]:
         """Make Dremio see new and vanished files of a table, and wait for it.
 
-        :returns: Id of the job.
+        :param partitions: Only these, each as ``{"dir0": "date=2026-11-01"}``, one statement for each; without any the
+            whole table.
+        :param options: What ``ALTER TABLE .. REFRESH METADATA`` is to do with the files it finds.
+        :param timeout: Seconds each statement may take.
+        :returns: Ids of the jobs.
         """
-        return self.run_sql(
-            f"ALTER TABLE {quote_path(path)} REFRESH METADATA AUTO PROMOTION FORCE UPDATE DELETE WHEN MISSING",
-            timeout=timeout,
-        )
+        return [self.run_sql(sql, timeout=timeout) for sql in refresh_metadata_sql(path, partitions, options)]
 
     def refresh_dataset(self, path: str | Sequence[str]) -> None:
         """Refresh the reflections of a **table** and of the views that read it. Returns as soon as Dremio has taken the
@@ -130,20 +174,48 @@ class CatalogMethods:
         self.request("POST", f"/api/v3/catalog/{quote(dataset_id, safe='')}/refresh", idempotent=True)
 
     def dataset_id(self, path: str | Sequence[str]) -> str:
-        """Id of a dataset.
+        """Id of a dataset; errors as for :meth:`get_dataset`."""
+        return str(self.get_dataset(path)["id"])
 
-        :raises DremioNotFoundError: Nothing is at this path.
+    @overload
+    def get_dataset(self, path: str | Sequence[str]) -> dict[str, Any]: ...
+
+    @overload
+    def get_dataset(self, path: str | Sequence[str], *, missing_ok: bool) -> dict[str, Any] | None: ...
+
+    def get_dataset(self, path: str | Sequence[str], *, missing_ok: bool = False) -> dict[str, Any] | None:
+        """A table or view, with its columns (``fields``).
+
+        :param missing_ok: Whether None is returned where there is no such dataset.
+        :raises DremioNotFoundError: There is no such dataset; names that come near are told.
         """
         entity = self.get_catalog_entity(path)
-        if entity is None:
-            raise DremioNotFoundError(
-                f"Dremio has no dataset {display_path(path)}.",
-                asked=f"GET /api/v3/catalog/by-path/{url_path(path)}",
-                address=self.address,
-                status_code=404,
-                check="the path and its spelling; a table in a source exists only after it was promoted or created.",
-            )
-        return str(entity["id"])
+        if entity is not None and entity.get("entityType", "dataset") == "dataset":
+            return entity
+        if missing_ok:
+            return None
+        near = [display_path(found) for found in self._near_names(parse_path(path))]
+        kind = "" if entity is None else f"; what is there is a {entity.get('entityType')}"
+        raise DremioNotFoundError(
+            f"Dremio has no dataset {display_path(path)}{kind}.",
+            asked=f"GET /api/v3/catalog/by-path/{url_path(path)}",
+            address=self.address,
+            status_code=404,
+            check=f"the path{' (near: ' + ', '.join(near) + ')' if near else ''}, and whether the run that creates it "
+            "has succeeded once; a table in a source exists only after it was promoted or created.",
+            details={"near": near},
+        )
+
+    def _near_names(self, path: tuple[str, ...]) -> list[list[str]]:
+        """Paths below the closest existing ancestor that look like this one."""
+        for depth in range(len(path) - 1, -1, -1):
+            folder = self.request("GET", "/api/v3/catalog") if depth == 0 else self.get_catalog_entity(path[:depth])
+            if folder is None:
+                continue
+            listed = folder.get("children") or folder.get("data") or []
+            children = {str(child["path"][-1]).lower(): list(child["path"]) for child in listed}
+            return [children[name] for name in get_close_matches(path[depth].lower(), children, n=3)]
+        return []
 
     # -- reflections --------------------------------------------------------------------------------------------------
 
@@ -154,10 +226,14 @@ class CatalogMethods:
             them over REST.
         """
         if dataset is not None:
-            answer = self.request("GET", f"/api/v3/dataset/{quote(self.dataset_id(dataset), safe='')}/reflection")
-            return list(answer.get("data", []))
+            return self.list_reflections_of(self.dataset_id(dataset))
         found = self.execute_sql("SELECT reflection_id FROM sys.reflections").rows
         return [self.get_reflection(str(row["reflection_id"])) for row in found]
+
+    def list_reflections_of(self, dataset_id: str) -> list[dict[str, Any]]:
+        """The reflections of a dataset, by the dataset's id."""
+        answer = self.request("GET", f"/api/v3/dataset/{quote(dataset_id, safe='')}/reflection")
+        return list(answer.get("data", []))
 
     def get_reflection(self, reflection_id: str) -> dict[str, Any]:
         """A reflection with its status.

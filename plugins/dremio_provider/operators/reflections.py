@@ -1,4 +1,4 @@
-"""Operator that refreshes reflections and waits until each of them can accelerate."""
+"""Operators for reflections: apply a declared set, and refresh until each can accelerate."""
 
 from __future__ import annotations
 
@@ -9,43 +9,97 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, conf
+from airflow.sdk.exceptions import TaskDeferred
 
-from dremio_provider.anchors import Target, find_anchors, find_targets, finished_times, take_baselines
+from dremio_provider.anchors import Target, find_targets, take_baselines
 from dremio_provider.exceptions import (
     DremioConfigurationError,
-    DremioNotFoundError,
+    DremioError,
     DremioReflectionError,
-    DremioTerminalError,
     DremioTransientError,
 )
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.links import DremioDatasetLink, dataset_page
+from dremio_provider.operators.apply import ApplyOperator
 from dremio_provider.protocol import DEFAULT_CONN_ID
+from dremio_provider.reflection_sets import plan_reflections
 from dremio_provider.reflections import (
     IDLE_WAKE_UPS,
     WAKE_UP_SECONDS,
     Baseline,
     Outcome,
-    ReflectionStatus,
-    Watch,
     WatchSet,
+    failures,
+)
+from dremio_provider.refresh import (
+    RefreshRequest,
+    anchor_tables,
+    cancel_refreshes,
+    refuse_without_record,
+    request_refresh,
 )
 from dremio_provider.triggers.reflections import DremioReflectionsTrigger
+from dremio_provider.watching import look
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from dremio_provider.plans import Step
+
+
+class DremioApplyReflectionsOperator(ApplyOperator):
+    """Make Dremio's reflections as declared: created where missing, updated only on a real difference (an update makes
+    Dremio build the reflection anew), deleted where asked.
+
+    :param reflections: ``{"name", "dataset", "type": "raw" | "aggregation", "display": [..] | "dimensions": [..] +
+        "measures": [..], "partition_by"?, "sort_by"?, "distribute_by"?, "enabled"?}``, as for
+        :func:`dremio_provider.reflection_sets.plan_reflections`; or the name of a ``.yml`` or ``.json`` file that holds
+        such a list.
+    :param delete_undeclared: Whether reflections that are not declared, on datasets that are, go away.
+    :param skip_missing: Whether a dataset that does not exist is passed over instead of refused.
+    :param dry_run: Only show the plan.
+    :param dremio_conn_id: Airflow connection of type ``dremio``.
+    """
+
+    template_fields: Sequence[str] = ("reflections", "dremio_conn_id")
+    template_ext: Sequence[str] = (".yml", ".yaml", ".json")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"reflections": "json"}
+    declared_field = "reflections"
+
+    def __init__(
+        self,
+        *,
+        reflections: Sequence[Mapping[str, Any]] | str,
+        delete_undeclared: bool = False,
+        skip_missing: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reflections = reflections
+        self.delete_undeclared = delete_undeclared
+        self.skip_missing = skip_missing
+
+    def plan(self, hook: DremioHook) -> list[Step]:
+        """What has to be done."""
+        return plan_reflections(
+            hook, self.declared(), delete_undeclared=self.delete_undeclared, skip_missing=self.skip_missing
+        )
 
 
 class DremioRefreshReflectionsOperator(BaseOperator):
     """Refresh reflections, many at once, and wait until queries are served from the new data.
 
-    The community edition refreshes through the tables that the reflections are built from; the Enterprise edition
-    refreshes each reflection by its id. Killing the task ends the waiting and leaves the refreshes to Dremio.
+    The community edition refreshes through the tables that the reflections are built from, the Enterprise edition each
+    reflection by its id. A retry goes on waiting for what an earlier try has asked for. Killing the task cancels the
+    refreshes that are running; one that Dremio has taken but not begun cannot be taken back.
 
     :param reflections: Names, or ``{"dataset", "name"}``.
     :param datasets: Paths of datasets, all of whose enabled reflections are meant.
     :param dremio_conn_id: Airflow connection of type ``dremio``.
     :param anchors: Paths of the tables to refresh, where Dremio's own record is not wanted (community edition).
+    :param refresh_metadata: Make Dremio see new files first. True: of all tables below the reflections. Or ``{table:
+        [{"dir0": "date=2026-11-01"}, ..]}``: of these tables, only these partitions; an empty list means all of the
+        table.
     :param wait: False returns as soon as Dremio has taken the requests.
     :param timeout: Seconds until waiting ends with an error.
     :param poll_interval: Seconds between two looks.
@@ -54,7 +108,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
     :param deferrable: Wait in the triggerer instead of in a worker.
     """
 
-    template_fields: Sequence[str] = ("reflections", "datasets", "anchors", "dremio_conn_id")
+    template_fields: Sequence[str] = ("reflections", "datasets", "anchors", "refresh_metadata", "dremio_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"reflections": "json", "datasets": "json"}
     ui_color = "#b9e3e6"
     operator_extra_links = (DremioDatasetLink(),)
@@ -66,6 +120,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
         datasets: Sequence[str] | None = None,
         dremio_conn_id: str = DEFAULT_CONN_ID,
         anchors: Sequence[str] | None = None,
+        refresh_metadata: bool | Mapping[str, Sequence[Mapping[str, Any]]] = False,
         wait: bool = True,
         timeout: float = 1200.0,
         poll_interval: float = 2.0,
@@ -79,6 +134,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
         self.datasets = datasets
         self.dremio_conn_id = dremio_conn_id
         self.anchors = anchors
+        self.refresh_metadata = refresh_metadata
         self.wait = wait
         self.timeout = timeout
         self.poll_interval = poll_interval
@@ -86,6 +142,8 @@ class DremioRefreshReflectionsOperator(BaseOperator):
         self.idle_limit = idle_limit
         self.deferrable = deferrable
         self._killed = threading.Event()
+        self._asked: tuple[DremioHook, list[str]] | None = None
+        self._lineage: tuple[str, list[str], list[str]] | None = None
 
     def execute(self, context: Context) -> dict[str, dict[str, Any]]:
         """Refresh and wait.
@@ -102,17 +160,37 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                 self.log.info("None of the datasets has an enabled reflection: nothing to refresh.")
                 return {}
             DremioDatasetLink.persist(context, dataset_page(hook.address, targets[0].dataset))
-            baselines = self._settled_baselines(hook, targets, deadline)
-            self._refuse_dead_ends(baselines)
-            requested_at = time.time()
-            self._request(hook, targets, {b.reflection_id for b in baselines if b.available})
-            if not self.wait:
-                return {b.label: {"outcome": "REQUESTED", "seconds": 0.0} for b in baselines}
-            if self.deferrable:
-                self._defer(baselines, requested_at, deadline)
-            watches = WatchSet(baselines, requested_at, deadline, self.idle_limit)
-            self._wait(hook, watches)
-        return self._conclude(watches.results())
+            try:
+                return self._refresh(hook, targets, deadline, context)
+            except (DremioError, TaskDeferred):
+                if self._killed.is_set():
+                    RefreshRequest.forget(context)
+                raise
+            except BaseException:
+                # Airflow ends the task (its timeout, a signal) and has the refreshes cancelled: nothing to go on with.
+                RefreshRequest.forget(context)
+                raise
+
+    def _refresh(
+        self, hook: DremioHook, targets: Sequence[Target], deadline: float, context: Context
+    ) -> dict[str, dict[str, Any]]:
+        asked = RefreshRequest.recall(context, targets, 2 * self.timeout)
+        if asked is None:
+            asked = self._ask(hook, targets, deadline, context)
+        else:
+            self._resume(hook, asked, targets, deadline, context)
+        self._asked = (hook, [baseline.reflection_id for baseline in asked.baselines])
+        if not self.wait:
+            RefreshRequest.forget(context)
+            return {b.label: {"outcome": "REQUESTED", "seconds": 0.0} for b in asked.baselines}
+        if self.deferrable:
+            self._defer(asked, deadline)
+        watches = WatchSet(asked.baselines, asked.requested_at, deadline, self.idle_limit)
+        while True:
+            look(hook, watches, self.log)
+            if watches.expire(time.time()):
+                return self._conclude(watches.results(), context)
+            self._pause()
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Judge what the trigger reported; arguments and errors as for :meth:`execute`."""
@@ -122,11 +200,16 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                 check="Dremio's health; the refreshes themselves go on without Airflow.",
                 details={"outcomes": event["results"]},
             )
-        return self._conclude(event["results"])
+        return self._conclude(event["results"], context)
 
     def on_kill(self) -> None:
-        """End the waiting. The refreshes go on: others query them, and a cancelled one counts as a failure."""
+        """End the waiting and cancel the refreshes that are running."""
         self._killed.set()
+        if self._asked is not None:
+            (hook, reflection_ids), self._asked = self._asked, None
+            # A signal may have come in the middle of a request: its connections must not be used here.
+            with hook.clone() as other:
+                self.log.info("Cancelled the refresh jobs %s", cancel_refreshes(other, reflection_ids) or "(none runs)")
 
     def _check_arguments(self) -> None:
         if not self.reflections and not self.datasets:
@@ -138,6 +221,38 @@ class DremioRefreshReflectionsOperator(BaseOperator):
             raise DremioConfigurationError(
                 f"Task {self.task_id!r} has edition {self.edition!r}.", check="allowed are community and enterprise."
             )
+
+    def _resume(
+        self, hook: DremioHook, asked: RefreshRequest, targets: Sequence[Target], deadline: float, context: Context
+    ) -> None:
+        lost = asked.unnoticed(hook)
+        self.log.info("An earlier try has asked for the refresh: waiting for it; asking anew for %s", lost or "none")
+        if lost:
+            again = self._ask(hook, [t for t in targets if t.reflection_id in lost], deadline, context)
+            kept = [baseline for baseline in asked.baselines if baseline.reflection_id not in lost]
+            asked.baselines, asked.requested_at = [*kept, *again.baselines], again.requested_at
+        asked.keep(context)
+
+    def _ask(self, hook: DremioHook, targets: Sequence[Target], deadline: float, context: Context) -> RefreshRequest:
+        edition = self.edition or hook.edition
+        tables: dict[str, str] = {}
+        unrecorded: list[Target] = []
+        if edition == "community" or self.refresh_metadata is True:
+            tables, unrecorded = anchor_tables(hook, targets, self.anchors)
+        self._lineage = (hook.address, sorted(tables.values()), sorted({t.dataset for t in targets}))
+        wanted = self.refresh_metadata if isinstance(self.refresh_metadata, Mapping) else {}
+        for path in tables.values() if self.refresh_metadata is True else wanted:
+            self.log.info("Making Dremio see the new files of %s", path)
+            hook.refresh_metadata(path, partitions=wanted.get(path, ()), timeout=max(1.0, deadline - time.time()))
+        baselines = self._settled_baselines(hook, targets, deadline)
+        self._refuse_dead_ends(baselines, context)
+        refuse_without_record(hook, unrecorded, {b.reflection_id for b in baselines if b.available})
+        asked = RefreshRequest(baselines, time.time())
+        # Kept before it is sent: a worker that dies in between only asks again.
+        asked.keep(context)
+        self.log.info("Asking for the refresh of what is built from %s", ", ".join(tables.values()) or "the datasets")
+        request_refresh(hook, targets, edition, tables)
+        return asked
 
     def _settled_baselines(self, hook: DremioHook, targets: Sequence[Target], deadline: float) -> list[Baseline]:
         """Baselines taken while nothing runs: a refresh that began before now may have read older data, and its end
@@ -156,7 +271,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
             self.log.info("Waiting for the refresh that is already running: %s", ", ".join(active))
             self._pause()
 
-    def _refuse_dead_ends(self, baselines: Sequence[Baseline]) -> None:
+    def _refuse_dead_ends(self, baselines: Sequence[Baseline], context: Context) -> None:
         dead = {b.label: b.dead_end for b in baselines if b.dead_end}
         if dead:
             self._conclude(
@@ -167,42 +282,16 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                         "message": f"{reason}. A refresh does not help: edit the reflection (or enable it) first",
                     }
                     for label, reason in dead.items()
-                }
+                },
+                context,
             )
 
-    def _request(self, hook: DremioHook, targets: Sequence[Target], available: set[str]) -> None:
-        if (self.edition or hook.edition) == "enterprise":
-            for target in targets:
-                hook.refresh_reflection(target.reflection_id)
-            return
-        if self.anchors:
-            tables = {hook.dataset_id(path): path for path in self.anchors}
-        else:
-            tables = self._anchors_of(hook, targets, available)
-        for table_id, path in tables.items():
-            self.log.info("Asking for a refresh of what is built from %s", path)
-            hook.refresh_dataset_by_id(table_id)
-
-    def _anchors_of(self, hook: DremioHook, targets: Sequence[Target], available: set[str]) -> dict[str, str]:
-        anchors = find_anchors(hook, targets)
-        unknown = [t for t in targets if not anchors[t.reflection_id] and t.reflection_id in available]
-        if unknown:
-            raise DremioTerminalError(
-                "Dremio does not say which tables these reflections are built from: "
-                + ", ".join(f"{target.dataset}.{target.name}" for target in unknown)
-                + ".",
-                asked="sys.reflection_dependencies",
-                address=hook.address,
-                check="name the tables in the operator's argument anchors.",
-            )
-        return {table_id: path for tables in anchors.values() for table_id, path in tables.items()}
-
-    def _defer(self, baselines: Sequence[Baseline], requested_at: float, deadline: float) -> None:
+    def _defer(self, asked: RefreshRequest, deadline: float) -> None:
         self.defer(
             trigger=DremioReflectionsTrigger(
                 dremio_conn_id=self.dremio_conn_id,
-                baselines=[baseline.to_dict() for baseline in baselines],
-                requested_at=requested_at,
+                baselines=[baseline.to_dict() for baseline in asked.baselines],
+                requested_at=asked.requested_at,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
                 idle_limit=self.idle_limit,
@@ -212,47 +301,25 @@ class DremioRefreshReflectionsOperator(BaseOperator):
             timeout=timedelta(seconds=max(0.0, deadline - time.time()) + 2 * self.poll_interval + 60),
         )
 
-    def _wait(self, hook: DremioHook, watches: WatchSet) -> None:
-        while True:
-            self._look(hook, watches)
-            if watches.expire(time.time()):
-                return
-            self._pause()
-
-    def _look(self, hook: DremioHook, watches: WatchSet) -> None:
-        for watch in watches.pending():
-            try:
-                body: dict[str, Any] | None = hook.get_reflection(watch.baseline.reflection_id)
-            except DremioNotFoundError:
-                body = None
-            status = ReflectionStatus.from_api(body) if body is not None else None
-            if body is not None and status is not None and watch.needs_finished(status):
-                finished = finished_times(hook, [watch.baseline.reflection_id])
-                status = ReflectionStatus.from_api(body, finished.get(watch.baseline.reflection_id))
-            self._observe(watch, status)
-
-    def _observe(self, watch: Watch, status: ReflectionStatus | None) -> None:
-        verdict = watch.observe(status, time.time())
-        if watch.done:
-            self.log.info(
-                "%s: %s after %.1f s %s", watch.baseline.label, verdict.outcome, watch.seconds, verdict.message
-            )
-
     def _pause(self) -> None:
         if self._killed.wait(self.poll_interval):
             raise DremioTransientError(
                 "Waiting for Dremio's reflections was ended by a kill.",
-                check="nothing: the refreshes go on in Dremio.",
+                check="nothing: what was running has been cancelled, the reflections keep the data they had.",
             )
 
-    def _conclude(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        bad = {label: entry for label, entry in results.items() if not Outcome(entry["outcome"]).accelerates}
-        if bad:
-            reasons = "; ".join(f"{label}: {entry['outcome']}, {entry['message']}" for label, entry in bad.items())
+    def _conclude(self, results: Mapping[str, Mapping[str, Any]], context: Context) -> dict[str, dict[str, Any]]:
+        outcomes = {label: dict(entry) for label, entry in results.items()}
+        if not any(entry["outcome"] == Outcome.TIMED_OUT for entry in outcomes.values()):
+            # What only needs more time is waited for by the next try; everything else it has to ask for anew.
+            RefreshRequest.forget(context)
+        reasons = failures(outcomes)
+        if reasons:
+            bad = sum(not Outcome(entry["outcome"]).accelerates for entry in outcomes.values())
             raise DremioReflectionError(
-                f"{len(bad)} of {len(results)} reflections cannot accelerate. {reasons}.",
+                f"{bad} of {len(outcomes)} reflections cannot accelerate. {reasons}.",
                 asked="refresh of reflections",
                 check="the reflection's page in Dremio; after a TIMED_OUT, whether the refresh only needs more time.",
-                details={"outcomes": {label: dict(entry) for label, entry in results.items()}},
+                details={"outcomes": outcomes},
             )
-        return {label: {"outcome": e["outcome"], "seconds": e["seconds"]} for label, e in results.items()}
+        return {label: {"outcome": e["outcome"], "seconds": e["seconds"]} for label, e in outcomes.items()}

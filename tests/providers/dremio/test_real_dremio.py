@@ -141,7 +141,7 @@ def test_the_sql_operator_runs_statements(hook: DremioHook, place: Place, contex
 def test_reflections_are_applied_once(hook: DremioHook, place: Place) -> None:
     assert [change.action for change in apply_reflections(hook, place.declared())] == ["created", "created"]
     again = apply_reflections(hook, place.declared())
-    assert [(change.action, change.differences) for change in again] == [("unchanged", []), ("unchanged", [])]
+    assert [(change.action, change.differences) for change in again] == [("unchanged", ()), ("unchanged", ())]
     changed = apply_reflections(hook, place.declared(measures=[{"name": "amount", "functions": ["SUM", "MAX"]}]))
     assert [change.action for change in changed] == ["updated", "unchanged"]
     assert len(hook.list_reflections(place.view)) == 2

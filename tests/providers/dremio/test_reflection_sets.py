@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from dremio_provider.exceptions import DremioConfigurationError, DremioNotFoundError
 from dremio_provider.hooks.dremio import DremioHook
+from dremio_provider.operators.reflections import DremioApplyReflectionsOperator
 from dremio_provider.reflection_sets import apply_reflections, reflection_body
 
 RAW = {"name": "detail", "dataset": "gold.orders", "type": "raw", "display": ["id", "amount"], "sort_by": ["id"]}
@@ -118,3 +120,74 @@ def test_an_unknown_dataset_is_named(store: list[dict[str, Any]]) -> None:
 def test_a_declaration_that_makes_no_sense_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(DremioConfigurationError, match=r"'detail' on 'gold\.orders'"):
         reflection_body({**RAW, **broken})
+
+
+@pytest.fixture
+def columns(dremio: Any, store: list[dict[str, Any]]) -> None:
+    """Columns of gold.orders, as the catalog shows them."""
+    fields = [{"name": name, "type": {"name": "VARCHAR"}} for name in ("id", "Amount", "order_date", "state")]
+    body = {
+        "id": "d1",
+        "path": ["gold", "orders"],
+        "type": "VIRTUAL_DATASET",
+        "entityType": "dataset",
+        "fields": fields,
+    }
+    dremio.answer("GET", "/api/v3/catalog/by-path/gold/orders", body)
+
+
+@pytest.mark.usefixtures("columns")
+def test_a_column_that_is_gone_is_named_with_what_is_near(store: list[dict[str, Any]]) -> None:
+    with pytest.raises(DremioConfigurationError) as caught:
+        actions([{**RAW, "display": ["id", "amount", "order_dat", "zzz"]}])
+    assert "gold.orders.detail names columns that gold.orders does not have" in str(caught.value)
+    assert "order_dat (near: order_date), zzz." in str(caught.value)
+    assert actions([RAW, AGGREGATION]) == ["created", "created"]
+
+
+def test_the_plan_comes_first_and_a_dry_run_changes_nothing(store: list[dict[str, Any]], context: Any) -> None:
+    task = DremioApplyReflectionsOperator(task_id="apply", reflections=[RAW, AGGREGATION], dry_run=True)
+    planned = task.execute(context)
+    assert [step["action"] for step in planned] == ["created", "created"]
+    assert context["ti"].pushed["plan"] == planned
+    assert store == []
+    done = DremioApplyReflectionsOperator(task_id="apply", reflections=[RAW, AGGREGATION]).execute(context)
+    assert done == planned
+    assert [reflection["name"] for reflection in store] == ["detail", "totals"]
+
+
+def test_what_is_not_declared_goes_only_when_asked(store: list[dict[str, Any]], dremio: Any, context: Any) -> None:
+    actions([RAW, AGGREGATION])
+
+    def delete(request: Any) -> Any:
+        store[:] = [reflection for reflection in store if not request.path.endswith(reflection["id"])]
+        return dremio.reply(200)
+
+    dremio.guard("DELETE", "/api/v3/reflection/r1", delete)
+    assert actions([RAW]) == ["unchanged"]
+    assert len(store) == 2
+    steps = DremioApplyReflectionsOperator(task_id="apply", reflections=[RAW], delete_undeclared=True).execute(context)
+    assert [(step["action"], step["name"]) for step in steps] == [
+        ("unchanged", "gold.orders.detail"),
+        ("deleted", "gold.orders.totals"),
+    ]
+    assert [reflection["name"] for reflection in store] == ["detail"]
+
+
+def test_a_dataset_that_is_not_there_yet_can_be_passed_over(store: list[dict[str, Any]], context: Any) -> None:
+    declared = [RAW, {**RAW, "dataset": "gold.customers"}]
+    steps = DremioApplyReflectionsOperator(task_id="apply", reflections=declared, skip_missing=True).execute(context)
+    assert [step["action"] for step in steps] == ["created", "skipped"]
+
+
+def test_a_reflection_declared_twice_is_refused(store: list[dict[str, Any]]) -> None:
+    with pytest.raises(DremioConfigurationError, match="declared twice"):
+        actions([RAW, RAW])
+
+
+def test_the_declaration_may_come_from_a_file(store: list[dict[str, Any]], context: Any) -> None:
+    # Airflow puts a template file's content in the argument's place.
+    task = DremioApplyReflectionsOperator(task_id="apply", reflections=json.dumps([RAW]))
+    assert [step["action"] for step in task.execute(context)] == ["created"]
+    with pytest.raises(DremioConfigurationError, match="cannot be read"):
+        DremioApplyReflectionsOperator(task_id="apply", reflections="[").execute(context)

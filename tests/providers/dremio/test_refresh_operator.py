@@ -223,16 +223,6 @@ def test_arguments_are_checked_before_anything_is_sent(arguments: Any, dremio: A
     assert server.requests == []
 
 
-def test_a_kill_ends_the_waiting_and_leaves_the_refresh(dremio: Any, state: Any, context: Any) -> None:
-    dremio.reflection("totals", "gold.orders", [state(fetch=T1)], [state(fetch=T1, refresh="RUNNING")])
-    task = operator(reflections=["totals"])
-    task.on_kill()
-    with pytest.raises(DremioTransientError, match="ended by a kill"):
-        task.execute(context)
-    assert dremio.refreshed == ["table-1"]
-    assert dremio.cancelled == []
-
-
 def test_deferring_hands_over_baselines_and_no_secret(dremio: Any, state: Any, context: Any, password: str) -> None:
     dremio.reflection("totals", "gold.orders", [state(fetch=T1)], [state(fetch=T2)])
     with pytest.raises(TaskDeferred) as deferred:

@@ -141,9 +141,32 @@ def test_ready_in_the_last_moment_counts(make: Any, state: Any) -> None:
     assert run(make([state(fetch=T2)], deadline=time.time() - 1))["status"] == "done"
 
 
-def test_killing_it_leaves_the_refresh_to_dremio(make: Any, state: Any, server: Any) -> None:
-    asyncio.run(make([state()]).on_kill())
+def test_killing_it_cancels_the_refreshes_that_run_and_no_other(make: Any, state: Any, dremio: Any, reply: Any) -> None:
+    trigger = make([state()], [state()])
+    rid = trigger.baselines[0]["reflection_id"]
+    for job_id, reflection in (("refresh-1", rid), ("refresh-2", "another")):
+        dremio.job(job_id, [{"jobState": "RUNNING"}], [])
+        query = f"REFRESH REFLECTION '{reflection}' AS 'm1'"
+        dremio.tables.setdefault("sys.jobs", []).append({"job_id": job_id, "query": query})
+    asyncio.run(trigger.on_kill())
+    # This server has only the general call; one that has the call for reflection jobs is asked through that.
+    assert dremio.cancelled == ["refresh-1"]
+    cancelled = []
+    path = f"/api/v3/job/refresh-1/reflection/{rid}/cancel"
+    dremio.guard("POST", path, lambda _: cancelled.append(rid) or reply(204))
+    asyncio.run(trigger.on_kill())
+    assert (dremio.cancelled, cancelled) == (["refresh-1"], [rid])
+
+
+def test_killing_who_only_watches_cancels_nothing(make: Any, state: Any, server: Any) -> None:
+    asyncio.run(make([state()], cancel_on_kill=False).on_kill())
     assert server.requests == []
+
+
+def test_without_an_idle_limit_it_waits_for_newer_data(make: Any, state: Any) -> None:
+    line = [state(fetch=T1, refresh="RUNNING"), state(fetch=T1), state(fetch=T1), state(fetch=T2)]
+    assert run(make(line, idle_limit=None))["results"]["gold.orders.r0"]["outcome"] == "REFRESHED"
+    assert run(make(line, idle_limit=0.0))["results"]["gold.orders.r0"]["outcome"] == "NO_CHANGE"
 
 
 def test_the_event_loop_is_never_blocked(make: Any, state: Any, dremio: Any, server: Any) -> None:
