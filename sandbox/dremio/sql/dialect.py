@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.dremio import Dremio
+from sqlglot.errors import ParseError as SqlglotParseError
 from sqlglot.errors import SqlglotError
 from sqlglot.parsers.dremio import DremioParser
-from sqlglot.tokens import TokenType
+from sqlglot.tokens import Token, TokenType
 
 from sandbox.dremio.errors import ParseError
+from sandbox.dremio.sql import functions, grammar
 
 
 def _as_written(name: str) -> Callable[[list[Any]], exp.Expr]:
@@ -21,7 +23,14 @@ def _as_written(name: str) -> Callable[[list[Any]], exp.Expr]:
     return build
 
 
-KEPT = ("TIMESTAMPADD", "TIMESTAMPDIFF", "DATEDIFF", "DATE_DIFF", "TO_DATE", "TO_TIMESTAMP", "TO_TIME", "FLATTEN")
+KEPT = (*functions.BUILDERS, *functions.LACKING)
+
+FOREIGN = ("::", "==", "->", "->>", "&", "|", "^", "~", "{", "}", "@", "#", "//", "**", "<=>")
+"""Signs that other databases know: Dremio's lexer stops at them, sqlglot's does not."""
+
+
+_ENDS = (TokenType.R_PAREN, TokenType.FROM)
+_INDEXED = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.R_BRACKET, TokenType.R_PAREN, TokenType.ARRAY)
 
 
 class SandboxDremio(Dremio):
@@ -45,13 +54,50 @@ def parse_one(sql: str) -> exp.Expr:
     """Return the syntax tree of a query or row change.
 
     Raises:
-        ParseError: if sqlglot cannot read it.
+        StatementError: if it is not Dremio's SQL, or asks for what the sandbox does not have.
     """
     try:
-        trees = SandboxDremio().parse(sql)
+        tokens = _two_word_types(SandboxDremio().tokenize(sql))
+        _refuse_foreign(tokens)
+        trees = SandboxDremio().parser().parse(tokens, sql)
+    except SqlglotParseError as error:
+        first = error.errors[0]
+        place = f"line {first['line']}, column {first['col']}"
+        text = f'Encountered "{first["highlight"]}" at {place}.'
+        raise ParseError(f"Failure parsing the query.\n{text}") from error
     except SqlglotError as error:
         raise ParseError(f"Failure parsing the query.\n{error}") from error
     if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
         raise ParseError("Failure parsing the query.")
     tree: exp.Expr = trees[0]
+    grammar.check(tree)
     return tree
+
+
+def _two_word_types(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens with BINARY VARYING as the one word sqlglot knows."""
+    joined: list[Token] = []
+    for token in tokens:
+        if token.text.upper() == "VARYING" and joined and joined[-1].token_type == TokenType.BINARY:
+            first = joined.pop()
+            token = Token(TokenType.VARBINARY, "VARBINARY", first.line, first.col, first.start, token.end)
+        joined.append(token)
+    return joined
+
+
+def _refuse_foreign(tokens: Sequence[Token]) -> None:
+    for before, token, after in zip([None, *tokens[:-1]], tokens, [*tokens[1:], None], strict=True):
+        quoted = token.token_type in (TokenType.STRING, TokenType.IDENTIFIER)
+        foreign = not quoted and token.text in FOREIGN
+        dangling = token.token_type == TokenType.COMMA and after is not None and after.token_type in _ENDS
+        # A list is written ARRAY[..]; brackets alone belong to what stands before them.
+        bare = token.token_type == TokenType.L_BRACKET and (before is None or before.token_type not in _INDEXED)
+        if foreign or dangling or bare:
+            raise unexpected(token)
+
+
+def unexpected(token: Token) -> ParseError:
+    """Return Dremio's error for a token that cannot stand where it stands."""
+    return ParseError(
+        f'Failure parsing the query.\nEncountered "{token.text}" at line {token.line}, column {token.col}.'
+    )

@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 
 from sandbox.dremio.errors import UnsupportedError, ValidationError
-from sandbox.dremio.sql import functions
+from sandbox.dremio.sql import rules
 from sandbox.dremio.sql.dialect import parse_one
 
 Path = tuple[str, ...]
@@ -65,7 +65,6 @@ def translate_tree(tree: exp.Expr, resolve: Resolver, *, name_columns: bool = Tr
     Returns:
         exp.Expr: the tree, or what took its place.
     """
-    _refuse(tree)
     if name_columns:
         _name_columns(tree)
     # Before tables are replaced: what a view's body became must not be rewritten again.
@@ -77,30 +76,13 @@ def translate_tree(tree: exp.Expr, resolve: Resolver, *, name_columns: bool = Tr
 def _rewritten(tree: exp.Expr) -> exp.Expr:
     # Leaves first: what a node is rewritten to holds its children rewritten already.
     for node in reversed(list(tree.walk(bfs=False))):
-        replacement = _rewrite(node)
+        replacement = rules.rewrite(node)
         if replacement is not None and replacement is not node:
             if node is tree:
                 tree = replacement
             else:
                 node.replace(replacement)
     return tree
-
-
-_REFUSED: dict[type[exp.Expr], str] = {
-    exp.Version: "Time travel (AT SNAPSHOT, AT TIMESTAMP)",
-    exp.Pivot: "PIVOT and UNPIVOT",
-    exp.MatchRecognize: "MATCH_RECOGNIZE",
-    exp.Into: "SELECT INTO",
-    exp.Parameter: "A parameter",
-}
-
-
-def _refuse(tree: exp.Expr) -> None:
-    if tree.find(exp.Placeholder) is not None:
-        # Dremio binds no parameters, on any of its interfaces.
-        raise ValidationError("Illegal use of dynamic parameter")
-    for node in tree.find_all(*_REFUSED):
-        raise UnsupportedError(_REFUSED[type(node)])
 
 
 def _tables(node: exp.Expr, common: frozenset[str], resolve: Resolver) -> None:
@@ -210,105 +192,3 @@ def _name_columns(tree: exp.Expr) -> None:
             else:
                 named.append(exp.alias_(item, f"EXPR${position}", quoted=True))
         select.set("expressions", named)
-
-
-def _rewrite(node: exp.Expr) -> exp.Expr | None:
-    rule = _RULES.get(type(node))
-    return rule(node) if rule is not None else None
-
-
-def _divide(node: exp.Expr) -> exp.Expr:
-    """Integers divide to integers: DuckDB's // does just that, and divides everything else as / does."""
-    return exp.IntDiv(this=node.this, expression=node.expression)
-
-
-def _date_trunc(node: exp.Expr) -> exp.Expr:
-    unit = exp.Literal.string(node.args["unit"].name.lower())
-    return functions.call("dremio_date_trunc", unit, _moment(node.this))
-
-
-def _moment(node: exp.Expr) -> exp.Expr:
-    """Return a text literal that stands for a date or time as one."""
-    if not node.is_string:
-        return node
-    return exp.cast(node, "DATE" if len(node.name) <= len("2026-01-01") else "TIMESTAMP")
-
-
-def _cast(node: exp.Expr) -> exp.Expr | None:
-    kind = node.args["to"]
-    if kind.is_type("decimal") and not kind.expressions:
-        # Without precision and scale Dremio's DECIMAL has 38 digits and no fraction.
-        kind.replace(exp.DataType.build("DECIMAL(38, 0)"))
-    elif isinstance(kind.this, exp.Interval):
-        unit = str(kind.this.args["unit"].name).lower().rstrip("s")
-        return functions.call(f"to_{unit}s", node.this)
-    elif kind.is_type("float"):
-        kind.replace(exp.DataType.build("REAL", dialect="duckdb"))
-    elif kind.is_type("varbinary", "binary"):
-        kind.replace(exp.DataType.build("BLOB", dialect="duckdb"))
-    return None
-
-
-def _anonymous(node: exp.Expr) -> exp.Expr | None:
-    assert isinstance(node, exp.Anonymous)
-    # A table function is looked up with the datasets.
-    return None if _of_table(node) else functions.translate(node)
-
-
-def _of_table(node: exp.Expr) -> bool:
-    while isinstance(node.parent, exp.Anonymous | exp.Dot):
-        node = node.parent
-    return isinstance(node.parent, exp.Table) and node.arg_key == "this"
-
-
-def _now(node: exp.Expr) -> exp.Expr | None:
-    inside = node.parent
-    return None if isinstance(inside, exp.Cast) and inside.args["to"].is_type("timestamp") else functions.now()
-
-
-def _add_date(node: exp.Expr) -> exp.Expr | None:
-    """DATE_ADD and DATE_SUB: whole days keep a date a date."""
-    unit = node.args.get("unit")
-    name = unit.name.upper().rstrip("S") if unit is not None else "DAY"
-    amount = node.expression
-    if isinstance(amount, exp.Interval):
-        span: exp.Expr = amount
-    else:
-        span = functions.call(f"to_{name.lower()}s", exp.cast(amount, "BIGINT"))
-    if isinstance(node, exp.DateSub):
-        span = exp.Neg(this=exp.Paren(this=span))
-    return functions.call("dremio_add_days", _moment(node.this), span)
-
-
-def _day_of_week(node: exp.Expr) -> exp.Expr:
-    """Days count from Sunday = 1; DuckDB's count from 0."""
-    return functions.call("dremio_day_of_week", node.this)
-
-
-def _extract(node: exp.Expr) -> exp.Expr | None:
-    if node.this.name.upper() in ("DOW", "DAYOFWEEK"):
-        return functions.call("dremio_day_of_week", node.expression)
-    return None
-
-
-def _extreme(node: exp.Expr) -> exp.Expr:
-    """GREATEST and LEAST are NULL as soon as one argument is; DuckDB's skip NULL."""
-    values = [node.this, *node.expressions]
-    missing = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in values])
-    return exp.Case().when(missing, exp.Null()).else_(node.copy())
-
-
-_RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr | None]] = {
-    exp.Div: _divide,
-    exp.DateTrunc: _date_trunc,
-    exp.TimestampTrunc: _date_trunc,
-    exp.Cast: _cast,
-    exp.Anonymous: _anonymous,
-    exp.CurrentTimestamp: _now,
-    exp.DateAdd: _add_date,
-    exp.DateSub: _add_date,
-    exp.DayOfWeek: _day_of_week,
-    exp.Extract: _extract,
-    exp.Greatest: _extreme,
-    exp.Least: _extreme,
-}
