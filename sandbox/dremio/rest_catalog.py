@@ -17,6 +17,7 @@ from sandbox.dremio.errors import ApiError, StatementError
 from sandbox.dremio.lake import Lake, Lakes
 from sandbox.dremio.planner import Planner
 from sandbox.dremio.rest import Api, Call
+from sandbox.dremio.rest_access import AccessApi
 from sandbox.dremio.statements import Statements
 from sandbox.dremio.store import Store
 from sandbox.dremio.tables import Tables
@@ -50,6 +51,7 @@ class CatalogApi:
         self._store = store
         self._lakes = lakes
         self.refreshed: Callable[[Table | View], None] = lambda _: None
+        self.access: AccessApi | None = None
 
     def register(self, api: Api) -> None:
         """Add the routes."""
@@ -70,8 +72,8 @@ class CatalogApi:
             return self._show(self._at(tuple(segment.strip('"') for segment in segments[1:] if segment)), call)
         if len(segments) == 3 and segments[1] == "collaboration":
             return self._collaboration(self._entity(segments[0]), segments[2])
-        if segments[-1] == "grants":
-            raise ApiError(404, "HTTP 404 Not Found", "Grants are only supported in Enterprise Edition.")
+        if len(segments) == 2 and segments[1] == "grants":
+            return self._access().grants(self._catalog_entity(segments[0]))
         return self._show(self._entity("/".join(segments)), call)
 
     def _post(self, call: Call) -> Any:
@@ -83,6 +85,11 @@ class CatalogApi:
         if len(segments) == 2 and segments[1] == "refresh":
             return self._refresh(self._entity(segments[0]))
         return self._promote("/".join(segments), call.body)
+
+    def _access(self) -> AccessApi:
+        if self.access is None:
+            raise ApiError(404, "HTTP 404 Not Found", "Grants are only supported in Enterprise Edition.")
+        return self.access
 
     # -- reading
 
@@ -97,6 +104,12 @@ class CatalogApi:
             parts = tuple(part.strip('"') for part in identifier[len(PATH_SCHEME) :].split("/") if part)
             return self._at(parts)
         raise ApiError(404, f"Could not find entity with id [{identifier}]")
+
+    def _catalog_entity(self, identifier: str) -> Entity:
+        entity = self._entity(identifier)
+        if not isinstance(entity, Entity):
+            raise ApiError(400, f"[{'.'.join(entity.path)}] is not a catalog object: promote it first.")
+        return entity
 
     def _at(self, path: Path) -> Entity | entity_json.Stored:
         entity = self._catalog.get(path) if path else None
@@ -239,7 +252,10 @@ class CatalogApi:
     # -- changing
 
     def _put(self, call: Call) -> Any:
-        entity = self._entity("/".join(self._segments(call)))
+        segments = self._segments(call)
+        if len(segments) == 2 and segments[1] == "grants":
+            return self._access().put_grants(self._catalog_entity(segments[0]), call.body)
+        entity = self._entity("/".join(segments))
         if not isinstance(entity, Entity):
             raise ApiError(400, f"[{'.'.join(entity.path)}] can not be changed: promote it first.")
         tag = call.body.get("tag")

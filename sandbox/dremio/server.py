@@ -11,13 +11,16 @@ from starlette.applications import Starlette
 
 from sandbox.dremio.acceleration import Acceleration
 from sandbox.dremio.accelerator import Accelerator
+from sandbox.dremio.access import Access
 from sandbox.dremio.auth import Authenticator
 from sandbox.dremio.catalog import Catalog
 from sandbox.dremio.changes import Changes
+from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.engine import Engine
 from sandbox.dremio.entities import now_millis
 from sandbox.dremio.flight import FlightServer
 from sandbox.dremio.flight_metadata import Metadata
+from sandbox.dremio.granting import Granting
 from sandbox.dremio.jobs import Jobs
 from sandbox.dremio.lake import Lakes
 from sandbox.dremio.lineage import Versions
@@ -27,6 +30,7 @@ from sandbox.dremio.planner import Planner
 from sandbox.dremio.publication import Publisher
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.rest import Api, SqlApi
+from sandbox.dremio.rest_access import AccessApi
 from sandbox.dremio.rest_catalog import CatalogApi
 from sandbox.dremio.rest_reflection import ReflectionApi, ReflectionView
 from sandbox.dremio.results import Results
@@ -75,15 +79,20 @@ class Server:
         self.publisher = Publisher(self.store, self.catalog, self.lakes, self.cache)
         self.publisher.recover()
         self.tables = Tables(self.catalog, self.planner, self.lakes, self.publisher, folder / "staging")
-        self.statements = Statements(
-            self.catalog, self.planner, self.tables, Changes(self.planner, self.tables), self.reflections
-        )
+        self.access = Access(self.store, self.catalog, user)
+        granting = Granting(self.access, self.catalog, self.planner)
+        changes = Changes(self.planner, self.tables)
+        self.statements = Statements(self.catalog, self.planner, self.tables, changes, self.reflections, granting)
         self.jobs = Jobs(self.engine, self.statements, self.store, Results(folder / "results"))
         self.manager = Manager(
             self.reflections, self.catalog, self.planner, self.jobs, self.accelerator, versions, clock
         )
         self.reflection_view = ReflectionView(self.reflections, self.catalog, self.manager)
         SystemRows(self.reflection_view, self.jobs).register(self.system)
+        if is_enterprise():
+            self.system.provide("sys.privileges", self.access.privilege_rows)
+            self.system.provide("sys.roles", self.access.role_rows)
+            self.system.provide("sys.membership", self.access.member_rows)
         self._stopped = threading.Event()
         self._pruner = threading.Thread(target=self._prune, name="prune", daemon=True)
         self._flight: FlightServer | None = None
@@ -115,6 +124,9 @@ class Server:
         SqlApi(self.authenticator, self.jobs).register(api)
         catalog = CatalogApi(self.catalog, self.planner, self.statements, self.tables, self.store, self.lakes)
         catalog.refreshed = self.manager.request
+        if is_enterprise():
+            catalog.access = AccessApi(self.access)
+            catalog.access.register(api)
         catalog.register(api)
         ReflectionApi(self.reflection_view).register(api)
         return api.application()

@@ -24,9 +24,11 @@ from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.engine import Running, result_columns
 from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table, View, path_key
 from sandbox.dremio.errors import ApiError, EditionError, ValidationError, not_found
+from sandbox.dremio.granting import Granting
 from sandbox.dremio.planner import Path, Planner
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.scan import identifier
+from sandbox.dremio.sql import access_ddl
 from sandbox.dremio.sql import statements as sql
 from sandbox.dremio.sql.columns import type_of
 from sandbox.dremio.sql.parse import parse
@@ -43,16 +45,24 @@ class Statements:
         tables: writes tables.
         changes: runs INSERT, UPDATE, DELETE and MERGE.
         reflections: keeps reflections.
+        granting: runs what concerns users, roles and privileges.
     """
 
     def __init__(
-        self, catalog: Catalog, planner: Planner, tables: Tables, changes: Changes, reflections: Reflections
+        self,
+        catalog: Catalog,
+        planner: Planner,
+        tables: Tables,
+        changes: Changes,
+        reflections: Reflections,
+        granting: Granting,
     ) -> None:
         self._catalog = catalog
         self._planner = planner
         self._tables = tables
         self._changes = changes
         self._reflections = reflections
+        self._granting = granting
 
     def run(self, running: Running, text: str, context: Path = ()) -> Outcome:
         """Start a statement.
@@ -334,6 +344,9 @@ class Statements:
                 self._reflections.update(str(reflection["id"]), body)
         return done("Acceleration enabled." if statement.enabled else "Acceleration disabled.")
 
+    def _grantees(self, _: Running, statement: sql.Statement, context: Path) -> Outcome:
+        return self._granting.run(statement, context)
+
     # -- lists
 
     def _show(self, _: Running, statement: sql.Show, context: Path) -> Outcome:
@@ -385,6 +398,10 @@ _RUNNERS: dict[type[sql.Statement], Callable[[Statements, Running, Any, Path], O
     sql.DropReflection: Statements._drop_reflection,
     sql.RefreshReflections: Statements._refresh_reflections,
     sql.SetAcceleration: Statements._set_acceleration,
+    access_ddl.Grant: Statements._grantees,
+    access_ddl.GrantRole: Statements._grantees,
+    access_ddl.CreateGrantee: Statements._grantees,
+    access_ddl.DropGrantee: Statements._grantees,
     sql.Show: Statements._show,
     sql.Describe: Statements._describe,
     sql.Use: Statements._use,

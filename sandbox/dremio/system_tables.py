@@ -55,6 +55,19 @@ _SCHEMAS: dict[str, pa.Schema] = {
             ("build_email", TEXT), ("build_time", TEXT),
         ]
     ),
+    "sys.privileges": pa.schema(
+        [
+            ("grantee_id", TEXT), ("grantee_type", TEXT), ("privilege", TEXT), ("object_id", TEXT),
+            ("object_type", TEXT),
+        ]
+    ),
+    "sys.roles": pa.schema(
+        [
+            ("role_id", TEXT), ("role_name", TEXT), ("role_type", TEXT), ("owner_id", TEXT), ("owner_type", TEXT),
+            ("created_by", TEXT),
+        ]
+    ),
+    "sys.membership": pa.schema([("role_name", TEXT), ("member_name", TEXT), ("member_type", TEXT)]),
     "sys.options": pa.schema([("name", TEXT), ("type", TEXT), ("status", TEXT), ("string_val", TEXT)]),
     "sys.reflections": pa.schema(
         [
@@ -139,7 +152,7 @@ class SystemTables:
             EditionError: for tables that only the Enterprise Edition has.
         """
         name = ".".join(path).lower()
-        if name.startswith("sys.") and name[4:] in _ENTERPRISE:
+        if name.startswith("sys.") and name[4:] in _ENTERPRISE and name not in self._providers:
             raise EditionError(f"Unable to retrieve {name}.")
         return name if name in self._providers else None
 

@@ -67,7 +67,7 @@ def _prepare(s3: S3, dremio: Dremio, edition: str) -> None:
     if edition == "enterprise":
         for user in USERS:
             dremio.rows(f'CREATE USER "{user}"')
-        for role in ROLES:
+        for role in (*ROLES, "test:role"):
             dremio.rows(f'CREATE ROLE "{role}"')
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.errors import EditionError, UnsupportedError
-from sandbox.dremio.sql import reflection_ddl
+from sandbox.dremio.sql import access_ddl, reflection_ddl
 from sandbox.dremio.sql.statements import (
     AddColumns,
     Change,
@@ -31,15 +32,10 @@ from sandbox.dremio.sql.statements import (
 )
 from sandbox.dremio.sql.tokens import Tokens
 
-_ENTERPRISE = {
-    ("GRANT",): "GRANT",
-    ("REVOKE",): "REVOKE",
-    ("CREATE", "USER"): "CREATE USER",
-    ("ALTER", "USER"): "ALTER USER",
-    ("DROP", "USER"): "DROP USER",
-    ("CREATE", "ROLE"): "CREATE ROLE",
-    ("DROP", "ROLE"): "DROP ROLE",
-}
+_ENTERPRISE = (
+    ("GRANT",), ("REVOKE",), ("CREATE", "USER"), ("ALTER", "USER"), ("DROP", "USER"), ("CREATE", "ROLE"),
+    ("DROP", "ROLE"),
+)  # fmt: skip
 _VERSIONED = ("BRANCH", "TAG", "COMMIT", "REFERENCE", "SNAPSHOT", "TIMESTAMP")
 
 
@@ -55,9 +51,11 @@ def parse(sql: str) -> Statement:
         UnsupportedError: if Dremio runs it and the sandbox does not.
     """
     tokens = Tokens(sql)
-    for words, action in _ENTERPRISE.items():
+    for words in _ENTERPRISE:
         if tokens.at(*words):
-            raise EditionError(f"{action} action is only supported in Enterprise Edition.")
+            if is_enterprise():
+                return access_ddl.parse(tokens)
+            raise EditionError(f"{' '.join(words)} action is only supported in Enterprise Edition.")
     first = tokens.peek()
     assert first is not None
     parser = _PARSERS.get(first.text.upper())

@@ -172,7 +172,7 @@ class Dremio:
             "SANDBOX_VAR": str(self.var),
             "DREMIO_USER": USER,
             "DREMIO_PASSWORD": PASSWORD,
-            "DREMIO_EDITION": self.edition,
+            "SANDBOX_DREMIO_EDITION": self.edition,
         }
 
     def start(self) -> None:
