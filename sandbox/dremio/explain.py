@@ -25,6 +25,7 @@ _MISSING_TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _AMBIGUOUS = re.compile(r'Ambiguous reference to column name "([^"]+)"')
 _MISSING_FUNCTION = re.compile(r"Function with name (\S+) does not exist")
 _NO_OVERLOAD = re.compile(r"No function matches the given name and argument types '([^']+)'")
+_UNPARSED = re.compile(r'Could not parse string "(.*?)" according to format specifier', re.DOTALL)
 _LOCATION = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _PREFIX = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
 
@@ -48,6 +49,9 @@ def _binder(text: str) -> StatementError:
 def translate(error: Exception) -> StatementError:
     """Return the error of a statement that DuckDB or Arrow refused."""
     text = _PREFIX.sub("", _LOCATION.sub("", str(error))).strip()
+    unparsed = _UNPARSED.match(text)
+    if unparsed:
+        return DataError(f"Input text cannot be formatted to a date: [{unparsed.group(1)}]")
     if text.startswith("Division by zero"):
         return DataError("divide by zero")
     if isinstance(error, duckdb.OutOfMemoryException):

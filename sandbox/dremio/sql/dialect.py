@@ -62,9 +62,7 @@ def parse_one(sql: str) -> exp.Expr:
         trees = SandboxDremio().parser().parse(tokens, sql)
     except SqlglotParseError as error:
         first = error.errors[0]
-        place = f"line {first['line']}, column {first['col']}"
-        text = f'Encountered "{first["highlight"]}" at {place}.'
-        raise ParseError(f"Failure parsing the query.\n{text}") from error
+        raise encountered(first["highlight"], first["line"], first["col"]) from error
     except SqlglotError as error:
         raise ParseError(f"Failure parsing the query.\n{error}") from error
     if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
@@ -96,8 +94,25 @@ def _refuse_foreign(tokens: Sequence[Token]) -> None:
             raise unexpected(token)
 
 
-def unexpected(token: Token) -> ParseError:
-    """Return Dremio's error for a token that cannot stand where it stands."""
-    return ParseError(
-        f'Failure parsing the query.\nEncountered "{token.text}" at line {token.line}, column {token.col}.'
-    )
+def unexpected(token: Token, expected: str = "") -> ParseError:
+    """Return Dremio's error for a token that cannot stand where it stands.
+
+    Args:
+        token: the token.
+        expected: what could stand there, if it can be said.
+    """
+    return encountered(token.text, token.line, token.col, expected)
+
+
+def encountered(text: str, line: int, end: int, expected: str = "") -> ParseError:
+    """Return Dremio's error for a text that cannot stand where it stands.
+
+    Args:
+        text: the text.
+        line: its line, from 1.
+        end: the column of its last character; Dremio names the first.
+        expected: what could stand there, if it can be said.
+    """
+    hint = f" Was expecting: {expected}." if expected else ""
+    column = max(1, end - len(text) + 1)
+    return ParseError(f'Failure parsing the query.\nEncountered "{text}" at line {line}, column {column}.{hint}')

@@ -185,6 +185,16 @@ def _regexp_extract(node: exp.Anonymous) -> exp.Expr:
     return call("regexp_extract", *_arguments(node, 3))
 
 
+def _padded(node: exp.Anonymous) -> exp.Expr:
+    text, width, *filling = _arguments(node, 2, 3)
+    return call(node.name.lower(), text, width, *(filling or [exp.Literal.string(" ")]))
+
+
+def _found(node: exp.Anonymous) -> exp.Expr:
+    text, needle = _arguments(node, 2)
+    return call("dremio_locate", needle, text, exp.Literal.number(1))
+
+
 def _octets(factor: int) -> Builder:
     def build(node: exp.Anonymous) -> exp.Expr:
         (text,) = _arguments(node, 1)
@@ -261,10 +271,10 @@ def _locate(node: exp.Anonymous) -> exp.Expr:
 
 _SAME = (
     "ASCII", "CBRT", "CHR", "COT", "DEGREES", "DAYNAME", "DAYOFMONTH",
-    "DAYOFYEAR", "FROM_HEX", "INSTR", "LAST_DAY", "LEVENSHTEIN", "LOG10", "LOG2", "MD5", "MOD",
+    "DAYOFYEAR", "FROM_HEX", "LAST_DAY", "LOG10", "LOG2", "MD5", "MOD",
     "MONTHNAME", "PI", "RADIANS", "RANDOM", "REVERSE", "SHA256", "SIGN", "SINH", "COSH", "TANH",
-    "STRPOS", "TO_HEX", "TRANSLATE", "TRUNC", "STARTS_WITH", "ENDS_WITH", "ARRAY_CONTAINS", "ARRAY_LENGTH", "ISNAN",
-    "REGR_SLOPE", "CORR", "COVAR_POP", "COVAR_SAMP", "HEX", "UNHEX", "LPAD", "RPAD", "CONCAT_WS", "ARRAY_TO_STRING",
+    "TO_HEX", "TRANSLATE", "TRUNC", "STARTS_WITH", "ENDS_WITH", "ARRAY_CONTAINS", "ARRAY_LENGTH", "ISNAN",
+    "REGR_SLOPE", "CORR", "COVAR_POP", "COVAR_SAMP", "HEX", "UNHEX", "CONCAT_WS", "ARRAY_TO_STRING",
 )  # fmt: skip
 
 LACKING = (
@@ -293,6 +303,11 @@ BUILDERS: dict[str, Builder] = {
     "LENGTH": _length,
     "CHAR_LENGTH": _length,
     "CHARACTER_LENGTH": _length,
+    "LPAD": _padded,
+    "RPAD": _padded,
+    "STRPOS": _found,
+    "INSTR": _found,
+    "LEVENSHTEIN": lambda node: exp.cast(call("levenshtein", *_arguments(node, 2)), "INTEGER"),
     "OCTET_LENGTH": _octets(1),
     "BIT_LENGTH": _octets(8),
     "LOG": _log,

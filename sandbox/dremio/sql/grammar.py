@@ -76,7 +76,7 @@ _CHECKS: dict[type[exp.Expr], Callable[[exp.Expr], StatementError | None]] = {
     exp.SimilarTo: _lacking("SIMILAR TO"),
     exp.IntervalSpan: _lacking("An interval of several units"),
     exp.Version: _lacking("Time travel (AT SNAPSHOT, AT TIMESTAMP)"),
-    exp.Pivot: _lacking("PIVOT and UNPIVOT"),
+    exp.Pivot: _lacking("PIVOT or UNPIVOT"),
     exp.MatchRecognize: _lacking("MATCH_RECOGNIZE"),
     exp.Into: lambda _: _foreign("SELECT INTO"),
     exp.Lambda: lambda _: _foreign("A lambda expression"),

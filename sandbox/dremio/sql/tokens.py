@@ -8,7 +8,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
 from sandbox.dremio.errors import ParseError
-from sandbox.dremio.sql.dialect import SandboxDremio
+from sandbox.dremio.sql.dialect import SandboxDremio, unexpected
 
 
 def _single_words(token: Token, sql: str) -> list[Token]:
@@ -98,9 +98,10 @@ class Tokens:
     def error(self, expected: str = "") -> ParseError:
         """Return the error for the token that comes next."""
         token = self.peek()
-        found = f'"{token.text}" at line {token.line}, column {token.col}' if token else "the end of the statement"
+        if token is not None:
+            return unexpected(token, expected)
         hint = f" Was expecting: {expected}." if expected else ""
-        return ParseError(f"Failure parsing the query.\nEncountered {found}.{hint}")
+        return ParseError(f"Failure parsing the query.\nEncountered the end of the statement.{hint}")
 
     def next(self) -> Token:
         """Read any token.

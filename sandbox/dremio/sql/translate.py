@@ -66,6 +66,7 @@ def translate_tree(tree: exp.Expr, resolve: Resolver, *, name_columns: bool = Tr
         exp.Expr: the tree, or what took its place.
     """
     if name_columns:
+        tree = _name_values(tree)
         _name_columns(tree)
     # Before tables are replaced: what a view's body became must not be rewritten again.
     tree = _rewritten(tree)
@@ -179,6 +180,21 @@ def _qualified_columns(table: exp.Table, path: Path, alias: exp.TableAlias) -> N
         for part in parts[len(path) + 1 :]:
             short = exp.Dot(this=short, expression=part.copy())
         whole.replace(short)
+
+
+def _name_values(tree: exp.Expr) -> exp.Expr:
+    """Give the columns of VALUES the names they have in Dremio where the query gives them none."""
+    for values in list(tree.find_all(exp.Values)):
+        alias = values.args.get("alias")
+        if (alias is not None and alias.args.get("columns")) or not isinstance(values.parent, exp.From | None):
+            continue
+        width = len(values.expressions[0].expressions)
+        names = [exp.to_identifier(f"EXPR${position}", quoted=True) for position in range(width)]
+        name = alias.this if alias is not None else exp.to_identifier("values_")
+        values.set("alias", exp.TableAlias(this=name, columns=names))
+    if isinstance(tree, exp.Values):
+        return exp.Select(expressions=[exp.Star()]).from_(tree)
+    return tree
 
 
 def _name_columns(tree: exp.Expr) -> None:
