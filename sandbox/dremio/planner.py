@@ -97,6 +97,7 @@ class Planner:
         self._trees: OrderedDict[str, exp.Expr] = OrderedDict()
         self._plans: OrderedDict[_Key, Plan] = OrderedDict()
         self._lineages: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+        self._read_at: dict[str, int] = {}
         self._lock = threading.Lock()
 
     # -- names
@@ -347,18 +348,20 @@ class Planner:
         """Return the table, with its metadata read again if the source's policy says it has expired."""
         if table.managed:
             return table
-        policy = self.source(table).settings.get("metadataPolicy", {})
-        expiry = int(policy.get("datasetExpireAfterMs") or 0)
-        if expiry and now_millis() - table.refreshed_at > expiry:
-            return self.refresh(table)
-        return table
+        return self.refresh(table) if self.older(table, "datasetExpireAfterMs") else table
 
-    def refresh(self, table: Table) -> Table:
-        """Read a promoted table's metadata again and return the table as it is now."""
-        changed = promotion.refresh(self.lakes.of(self.source(table)), self.cache, table)
-        if changed is None:
-            return table
-        return _as_table(self.catalog.replace(table, changed))
+    def older(self, table: Table, limit: str) -> bool:
+        """Return whether a table's metadata was read longer ago than a limit of its source's metadataPolicy."""
+        millis = int(self.source(table).settings.get("metadataPolicy", {}).get(limit) or 0)
+        return bool(millis) and now_millis() - max(table.refreshed_at, self._read_at.get(table.id, 0)) > millis
+
+    def refresh(self, table: Table, part: promotion.Part | None = None) -> Table:
+        """Read a promoted table's metadata, or that of a part of it, again and return the table as it is now."""
+        moment = now_millis()
+        changed = promotion.refresh(self.lakes.of(self.source(table)), self.cache, table, part)
+        if part is None:
+            self._read_at[table.id] = moment
+        return table if changed is None else _as_table(self.catalog.replace(table, changed))
 
     def reformat(self, table: Table, options: dict[str, Any]) -> Table:
         """Read a promoted table with other format options and return it as it is then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +35,34 @@ def stored_type(kind: pa.DataType) -> str:
         str: the normalised type where DuckDB reads just that, else Arrow's name of the type.
     """
     return from_arrow(kind) if kind in _STORED_AS or pa.types.is_decimal(kind) else str(kind)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a promoted folder whose metadata is read again.
+
+    Args:
+        partitions: folder names by partition column, e.g. ``{"dir0": "date=2026-01-01"}``.
+        files: paths below the folder; empty for all that lie in the partitions.
+    """
+
+    partitions: dict[str, str]
+    files: Path = ()
+
+    def check(self, table: Table) -> None:
+        """Raise ValidationError unless the partition columns are those of a table."""
+        known = {column.name.lower() for column in table.columns[len(table.columns) - table.depth :]}
+        for name in self.partitions:
+            if name.lower() not in known:
+                raise ValidationError(f"Partition column [{name}] is not found in table [{'.'.join(table.path)}].")
+
+    def holds(self, table: Table, key: str) -> bool:
+        """Return whether an object of a table lies in this part."""
+        folders = _folders(key, table.root)
+        if self.files and key[len(table.root) :].strip("/") not in {file.strip("/") for file in self.files}:
+            return False
+        levels = {int(name[3:]): value for name, value in self.partitions.items()}
+        return all(level < len(folders) and folders[level] == value for level, value in levels.items())
 
 
 def promote(lake: Lake, cache: ObjectCache, source: Source, path: Path, options: Json | None) -> Table:
@@ -73,16 +102,23 @@ def _visible(key: str, root: str) -> bool:
     return formats.is_data(key) and not any(part.startswith((".", "_")) for part in inner.split("/"))
 
 
-def refresh(lake: Lake, cache: ObjectCache, table: Table) -> Table | None:
+def refresh(lake: Lake, cache: ObjectCache, table: Table, part: Part | None = None) -> Table | None:
     """Return the table with the files and columns that its folder has now, None if nothing changed.
 
     Args:
         lake: the object store.
         cache: where the files are kept locally.
         table: the table as it was.
+        part: what is looked at; the rest of the folder stays as the metadata has it. Default: everything.
     """
     known = {(file.key, file.etag): file for file in table.files}
     objects = _objects(lake, table.bucket, table.root)
+    if part is not None:
+        part.check(table)
+        seen = [entry for entry in objects if part.holds(table, entry.key)]
+        kept = [file for file in table.files if not part.holds(table, file.key)]
+        objects = [*seen, *(StoredObject(file.key, file.size, file.etag, 0) for file in kept)]
+        objects.sort(key=lambda entry: entry.key)
     current = {(entry.key, entry.etag) for entry in objects}
     if current == set(known) and table.columns:
         return None
@@ -106,7 +142,7 @@ def refresh(lake: Lake, cache: ObjectCache, table: Table) -> Table | None:
         shapes=tuple(shapes),
         files=tuple(complete),
         depth=depth,
-        refreshed_at=moment,
+        refreshed_at=moment if part is None else table.refreshed_at,
         changed_at=moment,
     )
 

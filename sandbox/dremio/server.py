@@ -25,6 +25,7 @@ from sandbox.dremio.jobs import Jobs
 from sandbox.dremio.lake import Lakes
 from sandbox.dremio.lineage import Versions
 from sandbox.dremio.materialize import Manager
+from sandbox.dremio.metadata_refresh import MetadataRefresher
 from sandbox.dremio.object_cache import ObjectCache
 from sandbox.dremio.planner import Planner
 from sandbox.dremio.publication import Publisher
@@ -93,6 +94,7 @@ class Server:
             self.system.provide("sys.privileges", self.access.privilege_rows)
             self.system.provide("sys.roles", self.access.role_rows)
             self.system.provide("sys.membership", self.access.member_rows)
+        self.refresher = MetadataRefresher(self.catalog, self.planner)
         self._stopped = threading.Event()
         self._pruner = threading.Thread(target=self._prune, name="prune", daemon=True)
         self._flight: FlightServer | None = None
@@ -111,6 +113,7 @@ class Server:
         self._flight = FlightServer(LOOPBACK, flight_port, self.authenticator, self.statements, self.jobs, metadata)
         self._flight.start()
         self.manager.start()
+        self.refresher.start()
         self._pruner.start()
 
     def _prune(self) -> None:
@@ -136,6 +139,7 @@ class Server:
         self._stopped.set()
         if self._flight is not None:
             self._flight.stop()
+        self.refresher.stop()
         self.jobs.close()
         self.manager.stop()
         self.tables.close()

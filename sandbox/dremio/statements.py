@@ -26,6 +26,7 @@ from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table
 from sandbox.dremio.errors import ApiError, EditionError, ValidationError, not_found
 from sandbox.dremio.granting import Granting
 from sandbox.dremio.planner import Path, Planner
+from sandbox.dremio.promotion import Part
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.scan import identifier
 from sandbox.dremio.sql import access_ddl
@@ -214,7 +215,8 @@ class Statements:
         if entity.managed:
             return done(f"Table '{name}' read signature reviewed but source stated metadata is unchanged, no refresh.")
         before = entity.tag
-        after = self._planner.refresh(entity)
+        part = Part(statement.partitions, statement.files) if statement.partitions or statement.files else None
+        after = self._planner.refresh(entity, part)
         if not after.files and statement.delete_when_missing:
             self._catalog.delete(after)
             return done(f"Table '{name}' no longer exists, metadata removed.")

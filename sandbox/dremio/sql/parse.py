@@ -229,8 +229,7 @@ def _alter(tokens: Tokens) -> Statement:
 
 
 def _refresh(tokens: Tokens, path: Path) -> Statement:
-    if tokens.at("FOR"):
-        raise UnsupportedError("REFRESH METADATA FOR FILES, PARTITIONS or ALL ..")
+    partitions, files = _part(tokens)
     promotion, force, delete = True, False, True
     while not tokens.done:
         if tokens.take("AUTO", "PROMOTION"):
@@ -245,7 +244,25 @@ def _refresh(tokens: Tokens, path: Path) -> Statement:
             delete = False
         else:
             tokens.expect("LAZY", "UPDATE")
-    return RefreshMetadata(path, promotion, delete, force)
+    return RefreshMetadata(path, promotion, delete, force, partitions, files)
+
+
+def _part(tokens: Tokens) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Read ``FOR PARTITIONS (dir0 = 'a')``, ``FOR FILES ('a.parquet')`` or ``FOR ALL ..``; nothing means all."""
+    partitions: dict[str, str] = {}
+    files: tuple[str, ...] = ()
+    if tokens.take("FOR", "PARTITIONS"):
+        for item in tokens.items():
+            inner = Tokens(item)
+            name = inner.name()
+            inner.expect("=")
+            partitions[name] = inner.string()
+            inner.finish()
+    elif tokens.take("FOR", "FILES"):
+        files = tuple(Tokens(item).string() for item in tokens.items())
+    elif tokens.take("FOR", "ALL") and not tokens.take_any("FILES", "PARTITIONS"):
+        raise tokens.error("FILES or PARTITIONS")
+    return partitions, files
 
 
 def _forget(_: Tokens, path: Path) -> Statement:

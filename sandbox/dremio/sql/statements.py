@@ -84,12 +84,19 @@ class Truncate(Statement):
 
 @dataclass(frozen=True)
 class RefreshMetadata(Statement):
-    """ALTER TABLE .. REFRESH METADATA."""
+    """ALTER TABLE .. REFRESH METADATA.
+
+    Args:
+        partitions: values by partition column if FOR PARTITIONS names some.
+        files: paths if FOR FILES names some.
+    """
 
     path: Path
     auto_promotion: bool = True
     delete_when_missing: bool = True
     force: bool = False
+    partitions: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
