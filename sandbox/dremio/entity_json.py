@@ -13,6 +13,17 @@ Json = dict[str, Any]
 
 EXISTING = "$DREMIO_EXISTING_VALUE$"
 _SECRETS = ("accessSecret", "password", "secretKey", "accessToken")
+METADATA_POLICY: Json = {
+    "authTTLMs": 24 * HOUR_MILLIS,
+    "namesRefreshMs": HOUR_MILLIS,
+    "datasetRefreshAfterMs": HOUR_MILLIS,
+    "datasetExpireAfterMs": 3 * HOUR_MILLIS,
+    "datasetUpdateMode": "PREFETCH_QUERIED",
+    "deleteUnavailableDatasets": True,
+    "autoPromoteDatasets": False,
+}
+"""What a source does unless it is told otherwise."""
+
 POLICY: Json = {
     "activePolicyType": "PERIOD",
     "refreshPeriodMs": HOUR_MILLIS,

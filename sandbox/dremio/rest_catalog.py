@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sandbox.dremio import entity_json, refresh_policy
 from sandbox.dremio.catalog import Catalog, already_exists
 from sandbox.dremio.edition import is_enterprise
-from sandbox.dremio.entities import HOUR_MILLIS, Entity, Folder, Path, Source, Space, Table, View, new_id, path_key
+from sandbox.dremio.entities import Entity, Folder, Path, Source, Space, Table, View, new_id, path_key
 from sandbox.dremio.errors import ApiError, StatementError
 from sandbox.dremio.lake import Lake, Lakes
 from sandbox.dremio.planner import Planner
@@ -26,16 +26,6 @@ Json = dict[str, Any]
 
 EXISTING = "$DREMIO_EXISTING_VALUE$"
 PREFIX = "/api/v3/catalog"
-METADATA_POLICY: Json = {
-    "authTTLMs": 24 * HOUR_MILLIS,
-    "namesRefreshMs": HOUR_MILLIS,
-    "datasetRefreshAfterMs": HOUR_MILLIS,
-    "datasetExpireAfterMs": 3 * HOUR_MILLIS,
-    "datasetUpdateMode": "PREFETCH_QUERIED",
-    "deleteUnavailableDatasets": True,
-    "autoPromoteDatasets": False,
-}
-"""What a source does unless it is told otherwise."""
 PATH_SCHEME = "dremio:/"
 
 
@@ -209,7 +199,7 @@ class CatalogApi:
             raise ApiError(400, "A source needs a name")
         _check_type(body)
         settings = _settings(body)
-        settings["metadataPolicy"] = {**METADATA_POLICY, **(settings.get("metadataPolicy") or {})}
+        settings["metadataPolicy"] = {**entity_json.METADATA_POLICY, **(settings.get("metadataPolicy") or {})}
         source = Source((name,), source_type="S3", config=dict(body.get("config") or {}), settings=settings)
         if self._catalog.get(source.path) is not None:
             raise already_exists(source)

@@ -25,7 +25,7 @@ from sandbox.dremio.jobs import Jobs
 from sandbox.dremio.lake import Lakes
 from sandbox.dremio.lineage import Versions
 from sandbox.dremio.materialize import Manager
-from sandbox.dremio.metadata_refresh import MetadataRefresher
+from sandbox.dremio.metadata import MetadataRefresher
 from sandbox.dremio.object_cache import ObjectCache
 from sandbox.dremio.planner import Planner
 from sandbox.dremio.publication import Publisher

@@ -23,10 +23,10 @@ from sandbox.dremio.changes import Changes
 from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.engine import Running, result_columns
 from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table, View, path_key
-from sandbox.dremio.errors import ApiError, EditionError, ValidationError, not_found
+from sandbox.dremio.errors import ApiError, EditionError, ValidationError
 from sandbox.dremio.granting import Granting
+from sandbox.dremio.metadata import MetadataStatements
 from sandbox.dremio.planner import Path, Planner
-from sandbox.dremio.promotion import Part
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.scan import identifier
 from sandbox.dremio.sql import access_ddl
@@ -64,6 +64,7 @@ class Statements:
         self._changes = changes
         self._reflections = reflections
         self._granting = granting
+        self._metadata = MetadataStatements(catalog, planner)
 
     def run(self, running: Running, text: str, context: Path = ()) -> Outcome:
         """Start a statement.
@@ -205,36 +206,10 @@ class Statements:
         return done(f"Column [{gone}] dropped")
 
     def _refresh(self, _: Running, statement: sql.RefreshMetadata, context: Path) -> Outcome:
-        name = ".".join(statement.path)
-        entity = self._planner.find(statement.path, context)
-        if isinstance(entity, View):
-            raise ValidationError(f"Cannot refresh metadata of view [{name}]")
-        if not isinstance(entity, Table):
-            table = self._promote(statement, context)
-            return done(f"Table '{'.'.join(table.path)}' metadata refreshed.")
-        if entity.managed:
-            return done(f"Table '{name}' read signature reviewed but source stated metadata is unchanged, no refresh.")
-        before = entity.tag
-        part = Part(statement.partitions, statement.files) if statement.partitions or statement.files else None
-        after = self._planner.refresh(entity, part)
-        if not after.files and statement.delete_when_missing:
-            self._catalog.delete(after)
-            return done(f"Table '{name}' no longer exists, metadata removed.")
-        if after.tag == before:
-            return done(f"Table '{name}' read signature reviewed but source stated metadata is unchanged, no refresh.")
-        return done(f"Metadata for table '{name}' refreshed.")
-
-    def _promote(self, statement: sql.RefreshMetadata, context: Path) -> Table:
-        if not statement.auto_promotion:
-            raise not_found(statement.path)
-        return self._planner.promote(self._planner.absolute(statement.path), None)
+        return self._metadata.refresh(statement, context)
 
     def _forget(self, _: Running, statement: sql.ForgetMetadata, context: Path) -> Outcome:
-        entity = self._planner.dataset(statement.path, context)
-        if not isinstance(entity, Table) or entity.managed:
-            raise ValidationError(f"Metadata of [{'.'.join(statement.path)}] cannot be forgotten")
-        self._catalog.delete(entity)
-        return done(f"Successfully removed table '{'.'.join(statement.path)}' from namespace (and related metadata).")
+        return self._metadata.forget(statement, context)
 
     def _set(self, _: Running, statement: sql.SetProperties, context: Path) -> Outcome:
         dataset = self._planner.dataset(statement.path, context)
