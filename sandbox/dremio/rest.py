@@ -35,6 +35,7 @@ class Call:
         parts: variables of the route.
         query: query parameters.
         body: the JSON body, empty without one.
+        items: the JSON body if it is a list.
         raw_path: the path with its percent signs, since a path segment may hold an encoded slash.
     """
 
@@ -42,6 +43,7 @@ class Call:
     parts: Json
     query: dict[str, str]
     body: Json
+    items: list[Any] | None
     raw_path: str
 
 
@@ -78,10 +80,15 @@ class Api:
                 return failure(401, "User not authenticated")
             try:
                 raw = request.scope.get("raw_path") or request.url.path.encode()
+                body = await _body(request)
                 call = Call(
-                    user or "", dict(request.path_params), dict(request.query_params), await _body(request),
+                    user or "",
+                    dict(request.path_params),
+                    dict(request.query_params),
+                    body if isinstance(body, dict) else {},
+                    body if isinstance(body, list) else None,
                     raw.decode("latin-1"),
-                )  # fmt: skip
+                )
                 answer = await run_in_threadpool(handler, call)
             except ApiError as error:
                 return failure(error.status, error.message, error.more_info)
@@ -109,7 +116,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
     return failure(status, "HTTP 404 Not Found")
 
 
-async def _body(request: Request) -> Json:
+async def _body(request: Request) -> Json | list[Any]:
     if int(request.headers.get("content-length") or 0) > MAX_BODY:
         raise ApiError(413, "The request is too large.")
     content = await request.body()
@@ -121,8 +128,8 @@ async def _body(request: Request) -> Json:
         raise ApiError(400, f"Unable to process JSON: {error}") from error
     if body is None:
         return {}
-    if not isinstance(body, dict):
-        raise ApiError(400, "Unable to process JSON: an object is expected.")
+    if not isinstance(body, dict | list):
+        raise ApiError(400, "Unable to process JSON: an object or a list is expected.")
     return body
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from sandbox.dremio import entity_json, refresh_policy
 from sandbox.dremio.catalog import Catalog, already_exists
+from sandbox.dremio.catalog_view import CatalogView
 from sandbox.dremio.edition import is_enterprise
 from sandbox.dremio.entities import Entity, Folder, Path, Source, Space, Table, View, new_id, path_key
 from sandbox.dremio.errors import ApiError, StatementError
@@ -26,7 +27,6 @@ Json = dict[str, Any]
 
 EXISTING = "$DREMIO_EXISTING_VALUE$"
 PREFIX = "/api/v3/catalog"
-PATH_SCHEME = "dremio:/"
 
 
 class CatalogApi:
@@ -49,13 +49,13 @@ class CatalogApi:
         self._statements = statements
         self._tables = tables
         self._store = store
-        self._lakes = lakes
+        self._view = CatalogView(catalog, lakes)
         self.refreshed: Callable[[Table | View], None] = lambda _: None
         self.access: AccessApi | None = None
 
     def register(self, api: Api) -> None:
         """Add the routes."""
-        api.add("GET", PREFIX, self._roots)
+        api.add("GET", PREFIX, self._view.roots)
         api.add("POST", PREFIX, self._create)
         for method, handler in (("GET", self._get), ("POST", self._post), ("PUT", self._put), ("DELETE", self._delete)):
             api.add(method, PREFIX + "/{rest:path}", handler)
@@ -69,98 +69,33 @@ class CatalogApi:
     def _get(self, call: Call) -> Any:
         segments = self._segments(call)
         if segments[0] == "by-path":
-            return self._show(self._at(tuple(segment.strip('"') for segment in segments[1:] if segment)), call)
+            return self._view.show(
+                self._view.at(tuple(segment.strip('"') for segment in segments[1:] if segment)), call
+            )
+        if segments == ["search"]:
+            return self._view.search(call.query.get("query", ""))
         if len(segments) == 3 and segments[1] == "collaboration":
-            return self._collaboration(self._entity(segments[0]), segments[2])
+            return self._collaboration(self._view.entity(segments[0]), segments[2])
         if len(segments) == 2 and segments[1] == "grants":
-            return self._access().grants(self._catalog_entity(segments[0]))
-        return self._show(self._entity("/".join(segments)), call)
+            return self._access().grants(self._view.catalog_entity(segments[0]))
+        return self._view.show(self._view.entity("/".join(segments)), call)
 
     def _post(self, call: Call) -> Any:
         segments = self._segments(call)
-        if segments in (["by-ids"], ["by-paths"]):
-            return self._several(segments[0], call)
+        if segments == ["by-ids"]:
+            return self._view.several("ids", call, lambda item: self._view.entity(str(item)))
+        if segments == ["by-paths"]:
+            return self._view.several("paths", call, lambda item: self._view.at(tuple(item)))
         if len(segments) == 3 and segments[1] == "collaboration":
-            return self._write_collaboration(self._entity(segments[0]), segments[2], call.body)
+            return self._write_collaboration(self._view.entity(segments[0]), segments[2], call.body)
         if len(segments) == 2 and segments[1] == "refresh":
-            return self._refresh(self._entity(segments[0]))
+            return self._refresh(self._view.entity(segments[0]))
         return self._promote("/".join(segments), call.body)
 
     def _access(self) -> AccessApi:
         if self.access is None:
             raise ApiError(404, "HTTP 404 Not Found", "Grants are only supported in Enterprise Edition.")
         return self.access
-
-    # -- reading
-
-    def _roots(self, _: Call) -> Any:
-        return {"data": [entity_json.listed(entity) for entity in self._catalog.roots()]}
-
-    def _entity(self, identifier: str) -> Entity | entity_json.Stored:
-        entity = self._catalog.by_id(identifier)
-        if entity is not None:
-            return entity
-        if identifier.startswith(PATH_SCHEME):
-            parts = tuple(part.strip('"') for part in identifier[len(PATH_SCHEME) :].split("/") if part)
-            return self._at(parts)
-        raise ApiError(404, f"Could not find entity with id [{identifier}]")
-
-    def _catalog_entity(self, identifier: str) -> Entity:
-        entity = self._entity(identifier)
-        if not isinstance(entity, Entity):
-            raise ApiError(400, f"[{'.'.join(entity.path)}] is not a catalog object: promote it first.")
-        return entity
-
-    def _at(self, path: Path) -> Entity | entity_json.Stored:
-        entity = self._catalog.get(path) if path else None
-        if entity is not None:
-            return entity
-        stored = self._stored(path)
-        if stored is None:
-            raise ApiError(404, f"Could not find entity with path [[{', '.join(path)}]]")
-        return stored
-
-    def _stored(self, path: Path) -> entity_json.Stored | None:
-        """Return a folder or file of a source that is not a dataset, None if the object store has nothing there."""
-        source = self._catalog.source_of(path) if path else None
-        if source is None:
-            return None
-        if any(path_key(entity.path[: len(path)]) == path_key(path) for entity in self._catalog.below(source.path)):
-            return entity_json.Stored(path, "folder")
-        lake = self._lakes.of(source)
-        bucket, prefix = lake.locate(path)
-        if not prefix:
-            return entity_json.Stored(path, "folder") if bucket in lake.buckets() else None
-        if lake.head(bucket, prefix) is not None:
-            return entity_json.Stored(path, "file")
-        return entity_json.Stored(path, "folder") if lake.exists(bucket, prefix) else None
-
-    def _show(self, entity: Entity | entity_json.Stored, call: Call) -> Json:
-        body = entity_json.shown(entity)
-        exclude = call.query.get("exclude", "")
-        container = isinstance(entity, Source | Space | Folder) or getattr(entity, "kind", "") == "folder"
-        if container and "children" not in exclude:
-            body["children"] = self._children(entity)
-        return body
-
-    def _children(self, entity: Entity | entity_json.Stored) -> list[Json]:
-        children = {path_key(child.path): entity_json.listed(child) for child in self._catalog.children(entity.path)}
-        source = self._catalog.source_of(entity.path)
-        if source is not None:
-            for child in self._lake_children(self._lakes.of(source), entity.path):
-                children.setdefault(path_key(child.path), entity_json.listed(child))
-        return [children[key] for key in sorted(children)]
-
-    def _lake_children(self, lake: Lake, path: Path) -> list[entity_json.Stored]:
-        bucket, prefix = lake.locate(path)
-        if not bucket:
-            return [entity_json.Stored((*path, name), "folder") for name in lake.buckets()]
-        folders, objects = lake.folder(bucket, prefix)
-        found = [entity_json.Stored((*path, name), "folder") for name in folders]
-        return found + [entity_json.Stored((*path, o.key.rsplit("/", 1)[-1]), "file") for o in objects]
-
-    def _several(self, kind: str, call: Call) -> Any:
-        raise ApiError(501, f"POST /catalog/{kind} is not implemented in the sandbox: ask for one object at a time.")
 
     # -- creating
 
@@ -174,7 +109,7 @@ class CatalogApi:
         }
         if kind not in creators:
             raise ApiError(400, f"Unable to create an entity of type [{kind}]")
-        return self._show(creators[kind](call.body), call)
+        return self._view.show(creators[kind](call.body), call)
 
     def _create_space(self, body: Json) -> Entity:
         name = body.get("name")
@@ -233,7 +168,7 @@ class CatalogApi:
     def _promote(self, identifier: str, body: Json) -> Any:
         """POST /catalog/dremio:/source/folder: make a folder or file a physical dataset."""
         path = _path(body)
-        entity = self._entity(identifier)
+        entity = self._view.entity(identifier)
         if path_key(entity.path) != path_key(path):
             raise ApiError(400, "Entity id and path do not match.")
         if isinstance(entity, View | Table):
@@ -256,8 +191,8 @@ class CatalogApi:
     def _put(self, call: Call) -> Any:
         segments = self._segments(call)
         if len(segments) == 2 and segments[1] == "grants":
-            return self._access().put_grants(self._catalog_entity(segments[0]), call.body)
-        entity = self._entity("/".join(segments))
+            return self._access().put_grants(self._view.catalog_entity(segments[0]), call.body)
+        entity = self._view.entity("/".join(segments))
         if not isinstance(entity, Entity):
             raise ApiError(400, f"[{'.'.join(entity.path)}] can not be changed: promote it first.")
         tag = call.body.get("tag")
@@ -266,7 +201,7 @@ class CatalogApi:
                 409, f"The catalog object [{'.'.join(entity.path)}] was changed by somebody else: stale tag."
             )
         if isinstance(entity, Source):
-            return self._show(self._put_source(entity, call.body), call)
+            return self._view.show(self._put_source(entity, call.body), call)
         if isinstance(entity, View):
             return entity_json.shown(self._put_view(entity.path, call.body))
         if isinstance(entity, Table):
@@ -278,7 +213,7 @@ class CatalogApi:
             else:
                 table = entity
             return entity_json.shown(self._catalog.replace(table, dataclasses.replace(table, policy=policy)))
-        return self._show(self._catalog.replace(entity, entity), call)
+        return self._view.show(self._catalog.replace(entity, entity), call)
 
     def _put_source(self, source: Source, body: Json) -> Entity:
         _check_type({"type": source.source_type, **body})
@@ -293,7 +228,7 @@ class CatalogApi:
         return self._catalog.replace(source, changed)
 
     def _delete(self, call: Call) -> Any:
-        entity = self._entity("/".join(self._segments(call)))
+        entity = self._view.entity("/".join(self._segments(call)))
         if not isinstance(entity, Entity):
             raise ApiError(400, f"[{'.'.join(entity.path)}] is not a catalog object that can be deleted.")
         tag = call.query.get("tag")
