@@ -6,6 +6,7 @@ To add a statement, append ``- sql: ...`` to a file; to write translations and r
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,18 @@ def server(dremio):
     return dremio
 
 
+def _made(field: dataclasses.Field) -> tuple[Any, ...]:
+    return () if field.default_factory is dataclasses.MISSING else (field.default_factory(),)
+
+
 def described(statement: Statement) -> str:
     """Return what a statement that is not translated was understood as, without what it leaves at its default."""
-    fields = {
-        name: value
-        for name, value in vars(statement).items()
-        if value != getattr(type(statement), name, None) and value
+    changed = {
+        field.name: getattr(statement, field.name)
+        for field in dataclasses.fields(statement)
+        if getattr(statement, field.name) not in (field.default, *_made(field))
     }
-    return f"{type(statement).__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+    return f"{type(statement).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
 
 def translation(sql: str) -> str | None:
