@@ -106,8 +106,26 @@ def credentials(settings: DremioSettings) -> str:
     return f"{what} of the Airflow connection {settings.conn_id!r}"
 
 
-def error_from_transport(error: httpx.TransportError, asked: str, settings: DremioSettings) -> DremioTransientError:
+def is_certificate_refused(text: str) -> bool:
+    """Whether an error's text says that a certificate is not trusted; the TLS libraries write it differently."""
+    return "certificate verify failed" in text.lower().replace("_", " ")
+
+
+def certificate_error(asked: str, address: str, received: str, settings: DremioSettings) -> DremioTerminalError:
+    """The exception for a certificate that is not trusted: trying again does not help."""
+    return DremioTerminalError(
+        "Dremio's certificate is not trusted.",
+        asked=asked,
+        address=address,
+        received=received,
+        check=f"ca_file and verify of the Airflow connection {settings.conn_id!r}, and the name in the certificate.",
+    )
+
+
+def error_from_transport(error: httpx.TransportError, asked: str, settings: DremioSettings) -> DremioError:
     """The exception a failed connection or a timeout stands for."""
+    if is_certificate_refused(str(error)):
+        return certificate_error(asked, settings.address, str(error), settings)
     undelivered = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
     return DremioTransientError(

@@ -29,6 +29,7 @@ class Reply:
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    raw: bytes | None = None
 
 
 Handler = Callable[[Request], Reply]
@@ -69,7 +70,7 @@ class ScriptedServer:
                 reply = outer.answer(request)
                 if reply.delay:
                     threading.Event().wait(reply.delay)
-                payload = b"" if reply.body is None else json.dumps(reply.body).encode()
+                payload = reply.raw or (b"" if reply.body is None else json.dumps(reply.body).encode())
                 self.send_response(reply.status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(payload)))

@@ -16,7 +16,7 @@ from dremio_provider.exceptions import (
     DremioTransientError,
 )
 from dremio_provider.paths import display_path
-from dremio_provider.protocol import credentials, shorten
+from dremio_provider.protocol import certificate_error, credentials, is_certificate_refused, shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,8 +106,7 @@ class FlightSession:
         except flight.FlightUnauthenticatedError:
             raise
         except (pa.ArrowException, OSError) as error:
-            # During the handshake pyarrow reports a refused connection as a stream that could not be written.
-            raise flight.FlightUnavailableError(str(error)) from error
+            raise flight.FlightUnavailableError(_why_unreachable(client) or str(error)) from error
         return token
 
     def _send(
@@ -151,6 +150,8 @@ class FlightSession:
             return DremioTimeoutError(
                 f"The query over Arrow Flight took longer than {timeout:g} s.", check="the load of Dremio.", **common
             )
+        if is_certificate_refused(str(error)):
+            return certificate_error(common["asked"], common["address"], common["received"], self._settings)
         if isinstance(error, flight.FlightUnavailableError):
             return DremioTransientError(
                 "Dremio's Flight endpoint cannot be reached or is out of resources.",
@@ -159,6 +160,22 @@ class FlightSession:
                 **common,
             )
         return DremioTerminalError("The query over Arrow Flight failed.", check="the statement.", **common)
+
+
+def _why_unreachable(client: flight.FlightClient) -> str:
+    """What gRPC says of the connection. The handshake only reports a stream that could not be written, whether nobody
+    listens or a certificate was refused; a plain call gives the reason before anybody asks for a login."""
+    import pyarrow as pa
+    from pyarrow import flight
+
+    try:
+        client.get_flight_info(flight.FlightDescriptor.for_command(b""), flight.FlightCallOptions(timeout=5.0))
+    except flight.FlightUnavailableError as error:
+        return str(error)
+    except (pa.ArrowException, OSError):
+        # Refused for another reason: it was reached.
+        return ""
+    return ""
 
 
 def iter_batches(session: FlightSession, sql: str, **options: Any) -> Iterator[pa.RecordBatch]:
