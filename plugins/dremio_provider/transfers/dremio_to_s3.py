@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from dremio_provider.exceptions import DremioConfigurationError, DremioTransientError
 from dremio_provider.hooks.dremio import DremioHook
+from dremio_provider.paths import parse_path, quote_path
 from dremio_provider.protocol import DEFAULT_CONN_ID
 from dremio_provider.transfers.s3_objects import MultipartObject, ResultFile, ResultObjects
 
@@ -139,12 +140,14 @@ class DremioToS3Operator(BaseOperator):
         return prefix
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
-        """The folder on S3; empty when nothing was written."""
-        from dremio_provider.dataset_lineage import operator_lineage
+        """The datasets that the query reads, and the folder on S3; empty when nothing was written."""
+        from dremio_provider.lineage import datasets_of, operator_lineage
 
         if self._lineage is None:
             return operator_lineage()
-        return operator_lineage(outputs=[(f"s3://{self.s3_bucket}", self.s3_prefix.strip("/"))])
+        inputs, _ = datasets_of(self.sql, parse_path(self.sql_context) if self.sql_context else ())
+        folder = (f"s3://{self.s3_bucket}", self.s3_prefix.strip("/"))
+        return operator_lineage(self._lineage, read=map(quote_path, inputs), elsewhere=[folder])
 
 
 class _FileSplitter:
