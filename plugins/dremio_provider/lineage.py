@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dremio_provider.connection import DremioSettings
@@ -84,6 +84,37 @@ def _resolved(path: Path, context: Sequence[str]) -> Path:
     return (*context, *path) if len(path) == 1 else path
 
 
+def operator_lineage(
+    address: str = "", *, read: Iterable[str] = (), written: Iterable[str] = (), elsewhere: Iterable[Path] = ()
+) -> OperatorLineage | None:
+    """The lineage of an operator that knows its datasets; empty when nothing ran.
+
+    :param address: Root of Dremio's REST API.
+    :param read: Paths of the datasets that were read.
+    :param written: Paths of the datasets that were written.
+    :param elsewhere: What was written outside of Dremio, ``(namespace, name)`` each.
+    :returns: None where OpenLineage's provider is not installed.
+    """
+    try:
+        from airflow.providers.common.compat.openlineage.facet import Dataset
+        from airflow.providers.openlineage.extractors import OperatorLineage
+    except ImportError:
+        return None
+    return OperatorLineage(
+        inputs=[Dataset(*dataset_name(address, path)) for path in read],
+        outputs=[Dataset(*dataset_name(address, path)) for path in written] + [Dataset(*path) for path in elsewhere],
+    )
+
+
+def dataset_name(address: str, path: str | Path) -> tuple[str, str]:
+    """A dataset's namespace and name, as dbt's integration writes them too.
+
+    :param address: Root of Dremio's REST API.
+    :param path: Path of the dataset.
+    """
+    return f"dremio://{address.rpartition('://')[2]}", ".".join(parse_path(path))
+
+
 def lineage_of(
     finished: Sequence[tuple[str, str | None]], settings: DremioSettings, context: Sequence[str] | None = None
 ) -> OperatorLineage | None:
@@ -101,7 +132,7 @@ def lineage_of(
         return None
     if not finished:
         return OperatorLineage()
-    namespace = f"dremio://{settings.address.rpartition('://')[2]}"
+    namespace = dataset_name(settings.address, "any")[0]
     inputs: dict[Path, Any] = {}
     outputs: dict[Path, Any] = {}
     for sql, _ in finished:

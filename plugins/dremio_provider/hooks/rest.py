@@ -236,13 +236,12 @@ class AsyncRestClient(_Transport):
         asked = f"{method} {path}"
 
         async def send() -> Any:
-            async with self._slots:
-                try:
-                    response = await self._client.request(
-                        method, self.settings.rest_path(path), json=json, params=params
-                    )
-                except httpx.TransportError as error:
-                    raise protocol.error_from_transport(error, asked, self.settings) from error
+            try:
+                response = await self._client.request(method, self.settings.rest_path(path), json=json, params=params)
+            except httpx.TransportError as error:
+                raise protocol.error_from_transport(error, asked, self.settings) from error
             return self._answer(response, asked)
 
-        return await AsyncRetrying(**self._repetition(method, idempotent))(send)
+        # The slot comes first: of a thousand requests that wait for one, each is then a few objects and no more.
+        async with self._slots:
+            return await AsyncRetrying(**self._repetition(method, idempotent))(send)

@@ -80,10 +80,10 @@ class ApplyOperator(BaseOperator, ABC):
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """The datasets that were changed; empty for a dry run."""
-        from dremio_provider.dataset_lineage import operator_lineage
+        from dremio_provider.lineage import operator_lineage
 
         if self._lineage is None:
             return operator_lineage()
         address, steps = self._lineage
         changed: Sequence[str] = [step.name for step in steps if step.carry_out and step.kind in ("table", "view")]
-        return operator_lineage(address=address, written=changed)
+        return operator_lineage(address, written=changed)

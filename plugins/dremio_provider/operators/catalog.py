@@ -237,9 +237,9 @@ class DremioRefreshMetadataOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """The table whose metadata was read; empty when nothing ran."""
-        from dremio_provider.dataset_lineage import operator_lineage
+        from dremio_provider.lineage import operator_lineage
 
         if self._lineage is None:
             return operator_lineage()
         address, path = self._lineage
-        return operator_lineage(address=address, written=[path])
+        return operator_lineage(address, written=[path])

@@ -192,8 +192,14 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                 return self._conclude(watches.results(), context)
             self._pause()
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Judge what the trigger reported; arguments and errors as for :meth:`execute`."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], lineage: Sequence[Any] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Judge what the trigger reported; errors as for :meth:`execute`.
+
+        :param lineage: What was asked for before the task was deferred.
+        """
+        self._lineage = (lineage[0], lineage[1], lineage[2]) if lineage else None
         if event["status"] == "error":
             raise DremioTransientError(
                 f"Waiting for Dremio's reflections ended early. {event['message']}",
@@ -297,6 +303,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                 idle_limit=self.idle_limit,
             ),
             method_name="execute_complete",
+            kwargs={"lineage": self._lineage},
             # The trigger ends by itself; this only catches a triggerer that is gone.
             timeout=timedelta(seconds=max(0.0, deadline - time.time()) + 2 * self.poll_interval + 60),
         )
@@ -323,3 +330,13 @@ class DremioRefreshReflectionsOperator(BaseOperator):
                 details={"outcomes": outcomes},
             )
         return {label: {"outcome": e["outcome"], "seconds": e["seconds"]} for label, e in outcomes.items()}
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """The tables that the reflections are built from, and the datasets whose reflections were refreshed; empty when
+        nothing was asked for."""
+        from dremio_provider.lineage import operator_lineage
+
+        if self._lineage is None:
+            return operator_lineage()
+        address, tables, datasets = self._lineage
+        return operator_lineage(address, read=tables, written=datasets)

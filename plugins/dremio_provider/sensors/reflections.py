@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseSensorOperator, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from dremio_provider.anchors import find_targets, take_baselines
-from dremio_provider.exceptions import DremioConfigurationError, DremioReflectionError, DremioTransientError
+from dremio_provider.exceptions import DremioConfigurationError, DremioReflectionError
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.links import DremioDatasetLink, dataset_page
-from dremio_provider.protocol import DEFAULT_CONN_ID
 from dremio_provider.reflections import Baseline, WatchSet, failures, parse_time
+from dremio_provider.sensors.base import DremioSensor
 from dremio_provider.triggers.reflections import DremioReflectionsTrigger
 from dremio_provider.watching import look
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class DremioReflectionSensor(BaseSensorOperator):
+class DremioReflectionSensor(DremioSensor):
     """Wait until every reflection is available, idle, and holds data fetched after a given time. Asks for no refresh.
 
     :param reflections: Names, or ``{"dataset", "name"}``.
@@ -39,7 +38,6 @@ class DremioReflectionSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("reflections", "datasets", "since", "dremio_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"reflections": "json", "datasets": "json"}
-    ui_color = "#e3f1c9"
     operator_extra_links = (DremioDatasetLink(),)
 
     def __init__(
@@ -48,55 +46,37 @@ class DremioReflectionSensor(BaseSensorOperator):
         reflections: Sequence[str | Mapping[str, str]] | None = None,
         datasets: Sequence[str] | None = None,
         since: datetime | str | None = None,
-        dremio_conn_id: str = DEFAULT_CONN_ID,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.reflections = reflections
         self.datasets = datasets
         self.since = since
-        self.dremio_conn_id = dremio_conn_id
-        self.deferrable = deferrable
         self._baselines: list[Baseline] | None = None
 
-    def execute(self, context: Context) -> Any:
-        """Wait here or in the triggerer; a look that finds everything ready does neither.
-
-        :raises DremioReflectionError: A reflection cannot become ready before somebody edits it.
-        """
-        if not self.deferrable:
-            return super().execute(context)
-        if self.poke(context):
-            return None
-        assert self._baselines is not None
-        now = time.time()
-        self.defer(
-            trigger=DremioReflectionsTrigger(
-                dremio_conn_id=self.dremio_conn_id,
-                baselines=[baseline.to_dict() for baseline in self._baselines],
-                requested_at=now,
-                deadline=now + self.timeout,
-                poll_interval=self.poke_interval,
-                idle_limit=None,
-                cancel_on_kill=False,
-            ),
-            method_name="execute_complete",
-            # The trigger ends by itself; this only catches a triggerer that is gone.
-            timeout=timedelta(seconds=self.timeout + 2 * self.poke_interval + 60),
+    def trigger(self, deadline: float, **polling: Any) -> DremioReflectionsTrigger:
+        """The trigger that waits for the same, from what the first look has found."""
+        return DremioReflectionsTrigger(
+            dremio_conn_id=self.dremio_conn_id,
+            baselines=[baseline.to_dict() for baseline in self._baselines or ()],
+            requested_at=time.time(),
+            deadline=deadline,
+            idle_limit=None,
+            cancel_on_kill=False,
+            **polling,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
-        """Judge what the trigger reported; errors as for :meth:`execute`.
-
-        :raises AirflowSensorTimeout: The time is over.
-        """
-        if event["status"] == "error":
-            raise DremioTransientError(
-                f"Waiting for Dremio's reflections ended early. {event['message']}", check="Dremio's health."
-            )
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Judge what the trigger reported; errors as for :meth:`execute`."""
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(f"The reflections did not become ready in time. {failures(event['results'])}.")
+        return super().execute_complete(context, event)
+
+    def conclude(self, event: dict[str, Any]) -> None:
+        """Every reflection has a verdict.
+
+        :raises DremioReflectionError: Not every verdict is good.
+        """
         self._refuse(event["results"])
 
     def poke(self, context: Context) -> bool:

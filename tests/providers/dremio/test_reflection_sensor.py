@@ -87,7 +87,7 @@ def test_what_the_trigger_reports_is_judged(context: Any) -> None:
     with pytest.raises(AirflowSensorTimeout, match="last seen as X"):
         task.execute_complete(context, {"status": "timeout", "results": late, "message": ""})
     with pytest.raises(DremioTransientError, match="no route"):
-        task.execute_complete(context, {"status": "error", "results": {}, "message": "no route"})
+        task.execute_complete(context, {"status": "error", "transient": True, "results": {}, "message": "no route"})
 
 
 def test_it_needs_something_to_look_at(context: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -246,3 +247,28 @@ def test_what_the_trigger_reports_is_judged_alike(context: Any) -> None:
         task.execute_complete(context, {"status": "timeout", "results": bad, "message": ""})
     with pytest.raises(DremioTransientError, match="no route"):
         task.execute_complete(context, {"status": "error", "results": {}, "message": "no route"})
+
+
+def names(datasets: Any) -> list[tuple[str, str]]:
+    return [(dataset.namespace, dataset.name) for dataset in datasets]
+
+
+def test_lineage_leads_from_the_tables_to_the_datasets(dremio: Any, state: Any, context: Any, server: Any) -> None:
+    dremio.reflection("totals", "gold.orders", [state(fetch=T1)], [state(fetch=T2)])
+    task = operator(reflections=["totals"])
+    assert task.get_openlineage_facets_on_complete(None).outputs == []
+    task.execute(context)
+    namespace = server.address.replace("http", "dremio")
+    lineage = task.get_openlineage_facets_on_complete(None)
+    assert names(lineage.inputs) == [(namespace, "lake.table-1")]
+    assert names(lineage.outputs) == [(namespace, "gold.orders")]
+
+
+def test_lineage_survives_the_triggerer(dremio: Any, state: Any, context: Any) -> None:
+    dremio.reflection("totals", "gold.orders", [state(fetch=T1)], [state(fetch=T2)])
+    with pytest.raises(TaskDeferred) as deferred:
+        operator(reflections=["totals"], deferrable=True).execute(context)
+    event = {"status": "done", "message": "", "results": {}}
+    task = operator(reflections=["totals"])
+    task.execute_complete(context, event, **json.loads(json.dumps(deferred.value.kwargs)))
+    assert [dataset.name for dataset in task.get_openlineage_facets_on_complete(None).outputs] == ["gold.orders"]
