@@ -98,9 +98,12 @@ QUESTIONS = {
         "categories in a week and country": """SELECT category, SUM(revenue) AS revenue, COUNT(*) AS sales
             FROM gold.{joined} WHERE sale_date BETWEEN DATE '2026-03-02' AND DATE '2026-03-08' AND country = 'DE'
             GROUP BY category ORDER BY revenue DESC""",
-        "returns of a day by brand": """SELECT brand, COUNT(*) AS returned FROM gold.{joined}
-            WHERE sale_date = DATE '2026-03-04' AND status = 'returned'
-            GROUP BY brand ORDER BY returned DESC, brand LIMIT 20""",
+        "web sales of a day by brand": """SELECT brand, COUNT(*) AS sales, SUM(revenue) AS revenue FROM gold.{joined}
+            WHERE sale_date = DATE '2026-03-04' AND channel = 'web'
+            GROUP BY brand ORDER BY revenue DESC, brand LIMIT 20""",
+        "customers of a week by segment": """SELECT segment, COUNT(DISTINCT customer_id) AS customers,
+            SUM(revenue) AS revenue FROM gold.{joined}
+            WHERE sale_date BETWEEN DATE '2026-03-02' AND DATE '2026-03-08' GROUP BY segment ORDER BY segment""",
     },
 }
 BOUNDS = {"aggregation": 50, "raw": 60}
