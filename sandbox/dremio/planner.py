@@ -48,6 +48,7 @@ class Plan:
         opened: those of the tables that are read themselves, not through a reflection.
         relationships: what became of each reflection that was considered, in the words of the job API.
         expires: when the first of the reflections in use expires, milliseconds since 1970; None without any.
+        columns: names and types of the result, once somebody had to know.
     """
 
     sql: str = ""
@@ -59,6 +60,7 @@ class Plan:
     opened: dict[str, Table] = field(default_factory=dict)
     relationships: list[Json] = field(default_factory=list)
     expires: int | None = None
+    columns: tuple[Column, ...] | None = None
 
     @property
     def scanned(self) -> list[Path]:
@@ -387,7 +389,10 @@ class Planner:
 
     def columns(self, sql: str, context: Path = ()) -> tuple[Column, ...]:
         """Return names and types of a query's result."""
-        return self.engine.columns(self.plan(sql, context).sql)
+        plan = self.plan(sql, context)
+        if plan.columns is None:
+            plan.columns = self.engine.columns(plan.sql)
+        return plan.columns
 
 
 def _table(place: tuple[str, str]) -> exp.Table:

@@ -103,8 +103,8 @@ class Statements:
 
     def _query(self, running: Running, statement: sql.Query, context: Path) -> Outcome:
         plan = self._planner.plan(statement.sql, context)
-        columns, batches = running.open(plan.sql)
-        return Outcome(columns, batches, plan.queried, "SELECT", plan.scanned, plan.relationships)
+        plan.columns, batches = running.open(plan.sql, plan.columns)
+        return Outcome(plan.columns, batches, plan.queried, "SELECT", plan.scanned, plan.relationships)
 
     def _explain(self, running: Running, statement: sql.Explain, context: Path) -> Outcome:
         plan = self._planner.plan(statement.sql, context)

@@ -197,3 +197,5 @@ def test_the_community_edition_has_no_reflection_refresh(dremio, dataset):
     identifier = create(dremio, dataset, name="no_refresh", type="RAW", displayFields=[{"name": "id"}])["id"]
     assert dremio.http.post(f"/api/v3/reflection/{identifier}/refresh").status_code == 404
     assert dremio.http.get("/api/v3/reflection/summary").status_code == 404
+    refused = dremio.error("alter view gold.refl refresh reflections")
+    assert refused == "REFRESH REFLECTIONS command is not supported."

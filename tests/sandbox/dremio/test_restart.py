@@ -46,6 +46,8 @@ def test_everything_survives_a_restart(place):
     dremio.start()
     assert [dremio.entity("lake"), dremio.entity("gold", "v"), dremio.entity("lake", "datalake", "kept", "t")] == tree
     assert dremio.rows("select id from gold.v") == [{"id": 1}]
+    (relationship,) = dremio.job("select id from gold.v")["acceleration"]["reflectionRelationships"]
+    assert relationship == {"datasetId": view, "reflectionId": reflection, "relationship": "CHOSEN"}
     assert dremio.rows("select a, dir0 from lake.datalake.bronze.x") == [{"a": 1, "dir0": "date=1"}]
     after = available()
     assert after is not None
