@@ -122,7 +122,7 @@ def test_a_project_is_built_from_nothing_then_incrementally(dremio, s3, project)
 
 def test_metadata_queries(dremio):
     dremio.rows(
-        "create table lake.datalake.golden.s1 as "
+        "create table lake.datalake.adapter.s1 as "
         "select 1 as id, cast('a' as varchar) as name, cast(2 as decimal(12,2)) as d"
     )
     schemas = dremio.rows(
@@ -130,21 +130,21 @@ def test_metadata_queries(dremio):
         "where ilike(schema_name, 'lake.%') union values('no_schema')"
     )
     names = {next(iter(row.values())) for row in schemas}
-    assert {"datalake.golden", "no_schema"} <= names
+    assert {"datalake.adapter", "no_schema"} <= names
     relations = dremio.rows(
         "select (case when position('.' in table_schema) > 0 "
         "then substring(table_schema, 1, position('.' in table_schema) - 1) "
         "else table_schema end) as table_catalog ,table_name ,(case when position('.' in table_schema) > 0 "
         "then substring(table_schema, position('.' in table_schema) + 1) else 'no_schema' end) as table_schema "
         ',lower(table_type) as table_type from information_schema."tables" '
-        "where ilike(table_schema, 'lake.datalake.golden') and table_type <> 'system_table'"
+        "where ilike(table_schema, 'lake.datalake.adapter') and table_type <> 'system_table'"
     )
     assert relations == [
-        {"table_catalog": "lake", "table_name": "s1", "table_schema": "datalake.golden", "table_type": "table"}
+        {"table_catalog": "lake", "table_name": "s1", "table_schema": "datalake.adapter", "table_type": "table"}
     ]
     columns = dremio.rows(
         "select column_name as column_name ,lower(data_type) as data_type ,character_maximum_length ,numeric_precision "
-        ",numeric_scale from information_schema.columns where ilike(table_schema, 'lake.datalake.golden') "
+        ",numeric_scale from information_schema.columns where ilike(table_schema, 'lake.datalake.adapter') "
         "and ilike(table_name, 's1') order by ordinal_position"
     )
     assert [tuple(row.values()) for row in columns] == [
@@ -158,36 +158,36 @@ def test_metadata_queries(dremio):
     ("sql", "rows"),
     [
         (
-            'create table "lake"."datalake"."golden"."seed" as ( select cast("id" as bigint) as "id", '
+            'create table "lake"."datalake"."adapter"."seed" as ( select cast("id" as bigint) as "id", '
             "cast(\"name\" as varchar) as \"name\" from (values ( '1' , 'Easton' ), ('2', cast(null as varchar)) ) "
             'temp_table ( "id", "name" ) )',
             None,
         ),
         (
-            'create table "lake"."datalake"."golden"."options" striped partition by ( d ) localsort by ( id ) '
+            'create table "lake"."datalake"."adapter"."options" striped partition by ( d ) localsort by ( id ) '
             "store as ( type=>'parquet' ) with single writer as ( select 1 as id, date '2026-01-01' as d )",
             None,
         ),
-        ('alter table "lake"."datalake"."golden"."options" refresh metadata', None),
+        ('alter table "lake"."datalake"."adapter"."options" refresh metadata', None),
         (
-            'alter pds "lake"."datalake"."golden"."options" refresh metadata '
+            'alter pds "lake"."datalake"."adapter"."options" refresh metadata '
             "auto promotion force update delete when missing",
             None,
         ),
-        ('drop table if exists "lake"."datalake"."golden"."options__dbt_tmp"', None),
+        ('drop table if exists "lake"."datalake"."adapter"."options__dbt_tmp"', None),
         (
             "select count(*) as failures, count(*) != 0 as should_warn, count(*) != 0 as should_error "
-            "from ( select id from lake.datalake.golden.seed where id is null ) dbt_internal_test",
+            "from ( select id from lake.datalake.adapter.seed where id is null ) dbt_internal_test",
             [{"failures": 0, "should_warn": False, "should_error": False}],
         ),
         ("select * from ( select 1 as a where 1 = 0 ) as __dbt_sbq limit 1", []),
         (
             "select md5(coalesce(cast(id as varchar ), '') || '|' || coalesce(name, '')) as dbt_scd_id "
-            "from lake.datalake.golden.seed where id = 1",
+            "from lake.datalake.adapter.seed where id = 1",
             [{"dbt_scd_id": "f9c49c1c5a8e1da7e9ea3b1bf9ba1f30"}],
         ),
         (
-            'select count(*) as c from TABLE( table_snapshot(\'"lake"."datalake"."golden"."seed"\') ) '
+            'select count(*) as c from TABLE( table_snapshot(\'"lake"."datalake"."adapter"."seed"\') ) '
             "where committed_at is not null",
             [{"c": 1}],
         ),
