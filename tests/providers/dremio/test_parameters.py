@@ -193,6 +193,11 @@ def test_a_refused_value_is_not_in_the_message() -> None:
     assert "s3cr3t-value" not in str(caught.value)
 
 
+def test_a_sign_does_not_run_into_what_stands_before_it(hook: DremioHook) -> None:
+    # "1 -" and a bare -5 would begin a comment.
+    assert hook.get_first("SELECT 1 -%s\n, 1 -%s\n, 1 -%s\n", [-5, Decimal("-5"), -5.0]) == (6, 6, 6)
+
+
 def test_a_date_is_not_a_moment() -> None:
     assert literal(date(2026, 1, 2)) == "DATE '2026-01-02'"
     assert literal(datetime(2026, 1, 2)) == "TIMESTAMP '2026-01-02 00:00:00.000'"

@@ -150,6 +150,14 @@ def test_a_kill_cancels_the_running_job_once(dremio: Any, context: Any) -> None:
     assert dremio.cancelled == ["job0"]
 
 
+def test_a_kill_cancels_the_job_that_the_triggerer_waits_for(dremio: Any, context: Any) -> None:
+    jobs(dremio, [RUNNING])
+    with pytest.raises(TaskDeferred) as deferred:
+        make(sql="SELECT 1", deferrable=True).execute(context)
+    asyncio.run(deferred.value.trigger.on_kill())
+    assert dremio.cancelled == ["job0"]
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_job_that_takes_too_long_is_cancelled(dremio: Any, context: Any, deferrable: bool) -> None:
     jobs(dremio, [RUNNING])

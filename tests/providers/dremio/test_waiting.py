@@ -98,6 +98,12 @@ def test_too_many_poll_errors_in_a_row_end_it(dremio: Any, reply: Any, server: A
     assert server.count("GET", "/api/v3/job/j") == 3
 
 
+def test_poll_errors_are_counted_in_a_row_only(dremio: Any, reply: Any) -> None:
+    bad = reply(503, {})
+    dremio.answer("GET", "/api/v3/job/j", bad, RUNNING, bad, RUNNING, reply(502, {}), COMPLETED)
+    assert fire(job_trigger(max_poll_errors=2))["status"] == "done"
+
+
 def test_a_job_that_is_gone_ends_it_for_good(dremio: Any) -> None:
     event = fire(job_trigger())
     assert (event["status"], event["transient"]) == ("error", False)
