@@ -99,12 +99,10 @@ class DremioRunSqlOperator(BaseOperator):
             jobs, attached = self._stored_jobs(context, hook, statements)
             return self._go_on(context, hook, statements, jobs, attached)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], job_ids: list[str]) -> dict[str, Any]:
-        """Judge what the trigger reported and go on with the next statement; otherwise as :meth:`execute`.
-
-        :param job_ids: The jobs so far; the trigger waited for the last of them.
-        """
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Judge what the trigger reported and go on with the next statement; otherwise as :meth:`execute`."""
         statements = self._statements()
+        job_ids = list(event["job_ids"])
         job_id, sql = job_ids[-1], statements[len(job_ids) - 1]
         self._finished = list(zip(statements, job_ids[:-1], strict=False))
         if event["status"] == "error":
@@ -197,10 +195,10 @@ class DremioRunSqlOperator(BaseOperator):
                 jobs[-1],
                 time.time() + self.timeout,
                 cancel_on_kill=True,
+                earlier_job_ids=jobs[:-1],
                 poll_interval=self.poll_interval,
             ),
             method_name="execute_complete",
-            kwargs={"job_ids": jobs},
             # The trigger ends by itself; this only catches a triggerer that is gone.
             timeout=timedelta(seconds=self.timeout + 2 * self.poll_interval + 60),
         )

@@ -17,22 +17,42 @@ KILL_SECONDS = 10.0
 
 class DremioJobTrigger(DremioPollingTrigger):
     """Wait until a job is over. The event is ``{"status": "done", "job": {"jobState", "errorMessage",
-    "cancellationReason"}}``: it says that the job is over, not that it went well.
+    "cancellationReason"}}``: it says that the job is over, not that it went well. Every event has ``job_ids``: the
+    earlier ones and the job.
 
     :param job_id: The job.
     :param cancel_on_kill: Whether killing the waiting task cancels the job.
+    :param earlier_job_ids: What the waiting task has done before. It comes back in the event and not in the arguments
+        of ``defer``, which ``dag.test()`` of Airflow 3.3 drops.
     """
 
     def __init__(
-        self, dremio_conn_id: str, job_id: str, deadline: float, *, cancel_on_kill: bool = False, **polling: Any
-    ):
+        self,
+        dremio_conn_id: str,
+        job_id: str,
+        deadline: float,
+        *,
+        cancel_on_kill: bool = False,
+        earlier_job_ids: Sequence[str] = (),
+        **polling: Any,
+    ) -> None:
         super().__init__(dremio_conn_id, deadline, **polling)
         self.job_id = job_id
         self.cancel_on_kill = cancel_on_kill
+        self.earlier_job_ids = list(earlier_job_ids)
 
     def arguments(self) -> dict[str, Any]:
         """As in the base, with the job."""
-        return {**super().arguments(), "job_id": self.job_id, "cancel_on_kill": self.cancel_on_kill}
+        return {
+            **super().arguments(),
+            "job_id": self.job_id,
+            "cancel_on_kill": self.cancel_on_kill,
+            "earlier_job_ids": self.earlier_job_ids,
+        }
+
+    def about(self) -> dict[str, Any]:
+        """The jobs so far."""
+        return {"job_ids": [*self.earlier_job_ids, self.job_id]}
 
     async def look(self, client: DremioAsyncClient) -> dict[str, Any] | None:
         """Ask for the job's state; any that is not final is on its way, whatever it is called."""

@@ -48,6 +48,10 @@ class DremioPollingTrigger(BaseTrigger):
         """Class path and arguments."""
         return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments()
 
+    def about(self) -> dict[str, Any]:
+        """What every event carries, whatever it reports."""
+        return {}
+
     @abstractmethod
     async def look(self, client: DremioAsyncClient) -> dict[str, Any] | None:
         """Look once.
@@ -63,7 +67,7 @@ class DremioPollingTrigger(BaseTrigger):
         except DremioError as error:
             transient = isinstance(error, DremioTransientError)
             payload = {"status": "error", "message": str(error), "transient": transient}
-        yield TriggerEvent(payload)
+        yield TriggerEvent({**self.about(), **payload})
 
     async def _wait(self, client: DremioAsyncClient) -> dict[str, Any]:
         errors = 0

@@ -76,9 +76,9 @@ def run_deferred(task: DremioRunSqlOperator, context: Any) -> tuple[Any, int]:
             return step(), deferrals
         except TaskDeferred as deferred:
             deferrals += 1
-            event, method, kwargs = fire(deferred.trigger), deferred.method_name, deferred.kwargs
+            event, method = fire(deferred.trigger), deferred.method_name
             resumed = make(**arguments)
-            step = lambda: getattr(resumed, method)(context, event, **kwargs)  # noqa: E731, B023
+            step = lambda: getattr(resumed, method)(context, event)  # noqa: E731, B023
 
 
 def test_statements_run_one_after_the_other(dremio: Any, context: Any, server: Any) -> None:
@@ -250,7 +250,7 @@ def test_refused_credentials_are_terminal_in_the_triggerer(dremio: Any, context:
     connect(dremio.server.port, password="wrong-one")
     event = fire(deferred.value.trigger)
     with pytest.raises(DremioTerminalError, match="refused the credentials") as caught:
-        task.execute_complete(context, event, **deferred.value.kwargs)
+        task.execute_complete(context, event)
     assert not isinstance(caught.value, DremioTransientError)
     assert "wrong-one" not in str(caught.value)
 

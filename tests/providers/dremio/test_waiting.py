@@ -54,7 +54,7 @@ def answers(dremio: Any, *results: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     "trigger",
     [
-        pytest.param(job_trigger(max_poll_errors=3, cancel_on_kill=True), id="job"),
+        pytest.param(job_trigger(max_poll_errors=3, cancel_on_kill=True, earlier_job_ids=["i"]), id="job"),
         pytest.param(query_trigger(sql_context=("gold",), fail_on_empty=True, query_timeout=5.0), id="query"),
     ],
 )
@@ -69,7 +69,12 @@ def test_a_trigger_is_rebuilt_from_what_it_serialises(trigger: Any, password: st
 
 def test_a_job_that_completes(dremio: Any) -> None:
     dremio.job("j", [COMPLETED], [])
-    assert fire(job_trigger()) == {"status": "done", "message": "", "job": {"jobState": "COMPLETED"}}
+    assert fire(job_trigger(earlier_job_ids=["i"])) == {
+        "status": "done",
+        "message": "",
+        "job": {"jobState": "COMPLETED"},
+        "job_ids": ["i", "j"],
+    }
 
 
 def test_a_job_that_fails(dremio: Any) -> None:
