@@ -114,10 +114,9 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
         ),
         "auth": _field(
             "Log in with",
-            "What the password field holds. Dremio Cloud takes a personal access token only.",
+            "What the password field holds; empty: a password, for Dremio Cloud a personal access token.",
             "string",
             enum=["password", "personal_access_token"],
-            default="password",
         ),
         "project_id": _field("Dremio Cloud project", "Id of the project; empty for Dremio software.", "string"),
         "cloud_host": _field(

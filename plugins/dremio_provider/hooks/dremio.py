@@ -22,12 +22,11 @@ from dremio_provider.hooks.flight import FlightSession, iter_batches
 from dremio_provider.hooks.frames import FrameMethods
 from dremio_provider.hooks.jobs import JobMethods, SqlResult
 from dremio_provider.hooks.rest import RestClient
+from dremio_provider.parameters import Parameters, bind
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.providers.openlineage.extractors import OperatorLineage
-
-    from dremio_provider.parameters import Parameters
 
 __all__ = ["DremioHook", "SqlResult"]
 
@@ -191,21 +190,33 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
         return self._flight
 
     def get_arrow_batches(
-        self, sql: str, *, schema: str | Sequence[str] | None = None, timeout: float = 600.0
+        self,
+        sql: str,
+        *,
+        schema: str | Sequence[str] | None = None,
+        timeout: float = 600.0,
+        parameters: Parameters | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Run a query over Arrow Flight and hand out its record batches as they arrive. Closing the iterator before its
         end cancels the query.
 
         :param schema: Path that unqualified names are looked up in, for example ``gold``.
         :param timeout: Seconds for the whole read.
+        :param parameters: Values for ``%s`` or ``%(name)s``, see :func:`dremio_provider.parameters.bind`.
         """
-        return iter_batches(self.flight, sql, schema=schema, timeout=timeout)
+        return iter_batches(self.flight, bind(sql, parameters), schema=schema, timeout=timeout)
 
     def get_arrow_table(
-        self, sql: str, *, schema: str | Sequence[str] | None = None, timeout: float = 600.0
+        self,
+        sql: str,
+        *,
+        schema: str | Sequence[str] | None = None,
+        timeout: float = 600.0,
+        parameters: Parameters | None = None,
     ) -> pa.Table:
-        """Run a query over Arrow Flight and return all of it. Keeps the whole result in memory."""
-        with self.flight.reader(sql, schema=schema, timeout=timeout) as reader:
+        """Run a query over Arrow Flight and return all of it; arguments as for :meth:`get_arrow_batches`. Keeps the
+        whole result in memory."""
+        with self.flight.reader(bind(sql, parameters), schema=schema, timeout=timeout) as reader:
             return reader.read_all()
 
     # -- DB-API -------------------------------------------------------------------------------------------------------

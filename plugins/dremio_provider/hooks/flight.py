@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -125,10 +126,12 @@ class FlightSession:
             headers.append((b"schema", (context if isinstance(context, str) else display_path(context)).encode()))
         if self._settings.project_id:
             headers.append((b"project_id", self._settings.project_id.encode()))
-        call = flight.FlightCallOptions(headers=headers, timeout=timeout)
-        info = client.get_flight_info(flight.FlightDescriptor.for_command(sql.encode()), call)
+        started = time.monotonic()
+        planning = flight.FlightCallOptions(headers=headers, timeout=timeout)
+        info = client.get_flight_info(flight.FlightDescriptor.for_command(sql.encode()), planning)
+        left = max(0.001, timeout - (time.monotonic() - started))
         # Dremio's endpoints carry no location: the client that asked also reads.
-        return client.do_get(info.endpoints[0].ticket, call)
+        return client.do_get(info.endpoints[0].ticket, flight.FlightCallOptions(headers=headers, timeout=left))
 
     def _translated(self, error: Exception, sql: str, timeout: float) -> DremioError:
         from pyarrow import flight

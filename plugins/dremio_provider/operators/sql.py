@@ -46,7 +46,10 @@ class DremioRunSqlOperator(BaseOperator):
     behind the statements that are done; after a failed statement it begins with the first. Killing the task cancels
     the running job.
 
-    :param sql: One statement, a list of them, or the name of a ``.sql`` file that holds one statement.
+    Between Dremio's taking a statement and Airflow's storing its job lies a moment; a worker lost in it leaves a
+    job that the retry does not know.
+
+    :param sql: Statements with semicolons between them, a list of statements, or the name of a ``.sql`` file.
     :param parameters: Values for ``%s`` or ``%(name)s`` in each statement.
     :param dremio_conn_id: Airflow connection of type ``dremio``.
     :param sql_context: Path that unqualified names are looked up in; by default the connection's.
@@ -134,7 +137,7 @@ class DremioRunSqlOperator(BaseOperator):
         return DremioHook(self.dremio_conn_id, poll_interval=self.poll_interval)
 
     def _statements(self) -> list[str]:
-        statements = [self.sql] if isinstance(self.sql, str) else list(self.sql)
+        statements = _split(self.sql) if isinstance(self.sql, str) else list(self.sql)
         if not statements or not all(statement.strip() for statement in statements):
             raise DremioConfigurationError(f"Task {self.task_id!r} has an empty statement.", check="the argument sql.")
         if not 0 <= self.fetch_rows <= MAX_PAGE_ROWS:
@@ -242,6 +245,12 @@ class DremioRunSqlOperator(BaseOperator):
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage | None:
         """As on completion, for the statements that had finished before the failure."""
         return self.get_openlineage_facets_on_complete(task_instance)
+
+
+def _split(text: str) -> list[str]:
+    """The statements of a text. A single one stays as it is written, comments and hints included."""
+    statements = DremioHook.split_sql_string(text, strip_semicolon=True)
+    return statements if len(statements) > 1 else [text]
 
 
 def _fingerprint(statements: list[str]) -> str:

@@ -118,7 +118,7 @@ def test_a_new_statement_ends_the_one_before(real_hook: DremioHook, numbers: str
 def test_a_statement_that_was_read_to_its_end_is_completed(real_hook: DremioHook, numbers: str) -> None:
     sql = f"SELECT n FROM {numbers} WHERE n >= 0"
     assert sum(batch.num_rows for batch in real_hook.get_arrow_batches(sql)) == 100_000
-    assert real_hook.get_arrow_table(sql).num_rows == 100_000
+    assert real_hook.get_arrow_table(f"SELECT n FROM {numbers} WHERE n >= %s", parameters=[0]).num_rows == 100_000
     assert eventually(lambda: states(real_hook, sql) == ["COMPLETED", "COMPLETED"])
 
 

@@ -88,6 +88,18 @@ def test_statements_run_one_after_the_other(dremio: Any, context: Any, server: A
     assert context["ti"].pushed["_link_DremioJobLink"] == f"{server.address}/job/{result['job_ids'][-1]}"
 
 
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("DROP TABLE a; -- it's gone\nSELECT ';' AS b;\n", ["DROP TABLE a", "SELECT ';' AS b"]),
+        ("/* kept */ SELECT 1", ["/* kept */ SELECT 1"]),
+    ],
+)
+def test_a_text_is_split_at_its_semicolons(dremio: Any, context: Any, text: str, sent: list[str]) -> None:
+    assert len(make(sql=text).execute(context)["job_ids"]) == len(sent)
+    assert dremio.sql == sent
+
+
 def test_the_first_failure_ends_it(dremio: Any, context: Any) -> None:
     jobs(dremio, [FAILED])
     with pytest.raises(DremioJobFailedError, match="no such table"):
