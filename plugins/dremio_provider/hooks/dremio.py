@@ -249,7 +249,8 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
         replace: bool = False,
         **_: Any,
     ) -> None:
-        """Insert rows, many with one statement: each is a Dremio job and a commit of the table.
+        """Insert rows, many with one statement: each is a Dremio job and a commit of the table. Further arguments are
+        those of ``DbApiHook`` (``executemany``, ``autocommit``, ..) and change nothing.
 
         :param table: The table's path as SQL has it, quoted where needed.
         :param rows: The values of each row; written with :func:`dremio_provider.parameters.literal`.
@@ -295,8 +296,10 @@ class DremioHook(JobMethods, CatalogMethods, FrameMethods, DbApiHook):
         :returns: Whether both work, and a sentence for the user interface.
         """
         try:
-            self.request("GET", "/api/v3/catalog")
-            self.get_arrow_table("SELECT 1", timeout=30.0)
+            # With connections of its own: a login of long ago proves nothing.
+            with self.clone() as other:
+                other.request("GET", "/api/v3/catalog")
+                other.get_arrow_table("SELECT 1", timeout=30.0)
         except Exception as error:
             return False, str(error)
         return True, f"Logged in as {self.settings.who} at {self.address} and {self.flight_address}."

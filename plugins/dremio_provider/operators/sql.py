@@ -46,8 +46,8 @@ class DremioRunSqlOperator(BaseOperator):
     behind the statements that are done; after a failed statement it begins with the first. Killing the task cancels
     the running job.
 
-    Between Dremio's taking a statement and Airflow's storing its job lies a moment; a worker lost in it leaves a
-    job that the retry does not know.
+    Each statement begins with a comment that names the task. Dremio's job list shows it, and by it a retry finds the
+    job of a worker that was lost before it could store the job's id.
 
     :param sql: Statements with semicolons between them, a list of statements, or the name of a ``.sql`` file.
     :param parameters: Values for ``%s`` or ``%(name)s`` in each statement.
@@ -159,7 +159,7 @@ class DremioRunSqlOperator(BaseOperator):
         self._finished = list(zip(statements, jobs[:done], strict=False))
         for sql in statements[done:]:
             if not attached:
-                jobs = [*jobs, hook.submit_sql(sql, context=self.sql_context)]
+                jobs = [*jobs, self._submit(context, hook, sql, len(jobs))]
                 self._store(context, statements, jobs)
             attached = False
             self._wait(context, hook, sql, jobs)
@@ -172,6 +172,26 @@ class DremioRunSqlOperator(BaseOperator):
             result["rows"] = [[row.get(name) for name in result["columns"]] for row in rows]
             result["row_count"] = hook.get_job(jobs[-1]).get("rowCount")
         return result
+
+    def _submit(self, context: Context, hook: DremioHook, sql: str, position: int) -> str:
+        """Start a statement, unless an earlier try started it and was lost before it could store the job.
+
+        :param position: Of the statement among the task's.
+        :returns: Id of the job.
+        """
+        marked = _mark(context, position) + sql
+        if getattr(context["ti"], "try_number", 1) > 1 and marked != sql:
+            table = "sys.jobs_recent" if hook.settings.project_id is None else "sys.project.jobs_recent"
+            query = f"SELECT job_id FROM {table} WHERE query = %s AND status NOT IN %s"  # noqa: S608  # one of two names
+            try:
+                rows = hook.execute_sql(query, parameters=[marked, sorted(FINAL_JOB_STATES)]).rows
+            except DremioTerminalError as error:
+                self.log.warning("Whether an earlier try left a job is not known: %s", error)
+                rows = []
+            if rows:
+                self.log.info("Going on with the Dremio job %s of an earlier try", rows[0]["job_id"])
+                return str(rows[0]["job_id"])
+        return hook.submit_sql(marked, context=self.sql_context)
 
     def _wait(self, context: Context, hook: DremioHook, sql: str, jobs: list[str]) -> None:
         job_id = jobs[-1]
@@ -251,6 +271,17 @@ def _split(text: str) -> list[str]:
     """The statements of a text. A single one stays as it is written, comments and hints included."""
     statements = DremioHook.split_sql_string(text, strip_semicolon=True)
     return statements if len(statements) > 1 else [text]
+
+
+def _mark(context: Context, position: int) -> str:
+    """A comment that names the running task, empty where none runs."""
+    ti = context["ti"]
+    names = ("dag_id", "task_id", "run_id", "map_index")
+    if not all(hasattr(ti, name) for name in names):
+        return ""
+    told = json.dumps({**{name: getattr(ti, name) for name in names}, "statement": position})
+    # Nothing in it may end the comment.
+    return f"/* airflow {told.replace('*', '')} */ "
 
 
 def _fingerprint(statements: list[str]) -> str:

@@ -51,7 +51,7 @@ with DAG("sql_on_dremio", schedule=None, params={"least": 1}) as dag:
     )
     check = SQLValueCheckOperator(
         task_id="check", conn_id="dremio_default", pass_value=3,
-        sql="SELECT COUNT(*) FROM sys.jobs_recent WHERE query LIKE 'SELECT ''%'' AS resumed'",
+        sql="SELECT COUNT(*) FROM sys.jobs_recent WHERE query LIKE '/* airflow % */ SELECT ''%'' AS resumed'",
     )
     [in_triggerer, resumed] >> job >> query >> check
 

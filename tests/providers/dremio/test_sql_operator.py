@@ -247,6 +247,52 @@ def test_a_changed_statement_is_not_taken_for_the_old_one(dremio: Any, context: 
     assert make(sql="A").execute(context)["job_ids"] == ["job0"]
 
 
+class RunningTask:
+    """What the operator reads of a task that Airflow runs."""
+
+    dag_id, task_id, run_id, map_index = "shop", "load", "manual__*/ DROP TABLE a /*", -1
+
+    def __init__(self, try_number: int) -> None:
+        self.try_number = try_number
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Links are looked at elsewhere."""
+
+
+class LostStore(StateStore):
+    """Airflow is gone in the moment in which the job's id is to be stored."""
+
+    def set(self, key: str, value: Any) -> None:
+        raise SystemExit(137)
+
+
+def test_a_job_that_was_never_stored_is_found_by_its_mark(connected: Any, real_hook: Any) -> None:
+    endless = "SELECT COUNT(*) AS marked FROM " + ", ".join(f"sys.jobs_recent AS j{n}" for n in range(14))
+    for _ in range(20):
+        real_hook.run_sql("SELECT 1")
+    with pytest.raises(SystemExit):
+        make(sql=endless).execute({"ti": RunningTask(1), "task_state_store": LostStore()})
+    with pytest.raises(TaskDeferred) as deferred:
+        make(sql=endless, deferrable=True).execute({"ti": RunningTask(2), "task_state_store": StateStore()})
+    found = real_hook.execute_sql(
+        "SELECT job_id, query FROM sys.jobs_recent WHERE query LIKE %s", parameters=[f"/* airflow %% */ {endless}"]
+    ).rows
+    real_hook.cancel_job(deferred.value.trigger.job_id)
+    assert [row["job_id"] for row in found] == [deferred.value.trigger.job_id]
+    assert found[0]["query"].startswith(
+        '/* airflow {"dag_id": "shop", "task_id": "load", "run_id": "manual__/ DROP TABLE a /", "map_index": -1, '
+        '"statement": 0} */ SELECT'
+    )
+
+
+def test_a_retry_whose_jobs_are_all_over_runs_its_statements(connected: Any, real_hook: Any) -> None:
+    ids = [
+        make(sql="SELECT 1 AS retried").execute({"ti": RunningTask(number), "task_state_store": StateStore()})
+        for number in (1, 2)
+    ]
+    assert ids[0] != ids[1]
+
+
 def test_a_cleared_task_runs_again(dremio: Any, context: Any) -> None:
     for _ in range(2):
         jobs(dremio, [COMPLETED])
