@@ -9,7 +9,11 @@ from tests.sandbox.dremio.services import wait_until
 
 DIGITS = "(values (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))"
 ENDLESS = (
-    f"select count(*) from {DIGITS} a(n)" + "".join(f", {DIGITS} a{i}(n)" for i in range(12)) + " where a.n + a1.n = -1"
+    f"select count(*) from {DIGITS} a(n)"
+    + "".join(f", {DIGITS} a{i}(n)" for i in range(12))
+    + " where a.n"
+    + "".join(f" + a{i}.n" for i in range(12))
+    + " = -1"
 )
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
