@@ -181,21 +181,22 @@ class FlightServer(flight.FlightServerBase):
         command = flight_messages.unpack(ticket.ticket)
         if command is None:
             return self._stream(
-                session, self._find(session, ticket.ticket, "PreparedStatementTicket used in getStream")
+                context, self._find(session, ticket.ticket, "PreparedStatementTicket used in getStream")
             )
         name = command.DESCRIPTOR.name
         if name == "TicketStatementQuery":
             where = "StatementHandle used in getStream"
-            return self._stream(session, self._find(session, command.statement_handle, where))
+            return self._stream(context, self._find(session, command.statement_handle, where))
         if name == "CommandPreparedStatementQuery":
             where = "PreparedStatementHandle used in getStream"
-            return self._stream(session, self._find(session, command.prepared_statement_handle, where))
+            return self._stream(context, self._find(session, command.prepared_statement_handle, where))
         if self._metadata.schema(command) is None:
             raise pa.ArrowNotImplementedError(f"{name} is not implemented.")
         return flight.RecordBatchStream(self._metadata.rows(command))
 
-    def _stream(self, session: Session, prepared: _Prepared) -> Any:
-        batches = self._jobs.stream(prepared.sql, prepared.user, prepared.context)
+    def _stream(self, context: Any, prepared: _Prepared) -> Any:
+        session = context.get_middleware(MIDDLEWARE)
+        batches = self._jobs.stream(prepared.sql, prepared.user, prepared.context, context.is_cancelled)
         with _told():
             first = next(batches)
             statement = parse(prepared.sql)

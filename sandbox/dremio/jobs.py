@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ RESULT_MILLIS = 86_400_000
 LISTED = 5000
 PAGE_LIMIT = 500
 AT_ONCE = 12
+GONE_SECONDS = 0.2
 SYSTEM_USER = "$dremio$"
 
 
@@ -202,13 +203,16 @@ class Jobs:
     def _recorded(self, job: Job) -> _Recorded:
         return _Recorded(job, self._store)
 
-    def stream(self, sql: str, user: str, context: Path = ()) -> Iterator[pa.RecordBatch]:
+    def stream(
+        self, sql: str, user: str, context: Path = (), gone: Callable[[], bool] = lambda: False
+    ) -> Iterator[pa.RecordBatch]:
         """Run a statement and yield its rows while it runs; the job ends with the last of them.
 
         Args:
             sql: the statement.
             user: who sent it.
             context: the current schema.
+            gone: whether the client has hung up; the job is cancelled then. Not called after the last row.
 
         Raises:
             StatementError: if it fails.
@@ -216,7 +220,7 @@ class Jobs:
         """
         job = self._begin(sql, user, "FLIGHT", context)
         rows = 0
-        with self._recorded(job) as recorded:
+        with self._recorded(job) as recorded, _cancelled_if(gone, job):
             for batch in self._start(job).batches:
                 rows += batch.num_rows
                 yield batch
@@ -281,6 +285,26 @@ class Jobs:
                 self._jobs.pop(job_id, None)
             stale = [job.id for job in self._jobs.values() if (job.ended_at or moment) < moment - RESULT_MILLIS]
         self._results.remove([*gone, *stale])
+
+
+@contextmanager
+def _cancelled_if(gone: Callable[[], bool], job: Job) -> Iterator[None]:
+    """Cancel a job as soon as its client has hung up while the block runs."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(GONE_SECONDS):
+            if gone() and job.running is not None:
+                job.running.cancel()
+                return
+
+    watcher = threading.Thread(target=watch, name="client", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 class _Recorded:

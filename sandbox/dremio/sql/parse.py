@@ -32,10 +32,15 @@ from sandbox.dremio.sql.statements import (
 )
 from sandbox.dremio.sql.tokens import Tokens
 
-_ENTERPRISE = (
-    ("GRANT",), ("REVOKE",), ("CREATE", "USER"), ("ALTER", "USER"), ("DROP", "USER"), ("CREATE", "ROLE"),
-    ("DROP", "ROLE"),
-)  # fmt: skip
+_ROLE_HANDLER = "SYSTEM ERROR: ClassNotFoundException: com.dremio.exec.planner.sql.handlers.Role{}Handler"
+_ENTERPRISE = {
+    **{(verb, "ROLE"): _ROLE_HANDLER.format(verb.capitalize()) for verb in ("CREATE", "DROP", "GRANT", "REVOKE")},
+    **{
+        words: f"{' '.join(words)} action is only supported in Enterprise Edition."
+        for words in (("GRANT",), ("REVOKE",), ("CREATE", "USER"), ("ALTER", "USER"), ("DROP", "USER"))
+    },
+}
+"""The community edition's own words: for roles it misses a class, for the rest it says so."""
 _VERSIONED = ("BRANCH", "TAG", "COMMIT", "REFERENCE", "SNAPSHOT", "TIMESTAMP")
 
 
@@ -51,11 +56,11 @@ def parse(sql: str) -> Statement:
         UnsupportedError: if Dremio runs it and the sandbox does not.
     """
     tokens = Tokens(sql)
-    for words in _ENTERPRISE:
+    for words, refusal in _ENTERPRISE.items():
         if tokens.at(*words):
             if is_enterprise():
                 return access_ddl.parse(tokens)
-            raise EditionError(f"{' '.join(words)} action is only supported in Enterprise Edition.")
+            raise EditionError(refusal)
     first = tokens.peek()
     assert first is not None
     parser = _PARSERS.get(first.text.upper())

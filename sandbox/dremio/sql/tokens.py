@@ -158,16 +158,20 @@ class Tokens:
         inner = self._tokens[start : self._position - 1]
         return self.sql[inner[0].start : inner[-1].end + 1] if inner else ""
 
-    def items(self) -> list[str]:
-        """Read ``(a, b(c, d), e)`` and return the items as written."""
-        self.expect("(")
+    def items(self, opening: str = "(") -> list[str]:
+        """Read ``(a, b(c, d), e)`` and return the items as written; commas in the brackets of a type divide nothing.
+
+        Args:
+            opening: the bracket around the list, ``(`` or ``<``.
+        """
+        self.expect(opening)
         found: list[str] = []
         start = self._position
         depth = 1
         while depth:
-            if self.take("("):
+            if self.take("(") or self.take("<"):
                 depth += 1
-            elif self.at(")"):
+            elif self.at(")") or self.at(">"):
                 depth -= 1
                 if depth == 0:
                     found.append(self._between(start))

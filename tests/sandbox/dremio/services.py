@@ -64,15 +64,16 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 @dataclass
 class S3:
-    port: int
+    endpoint: str
     key: str = "AKEYAKEY"
     secret: str = "SKEYSKEYSKEY"
+    bucket: str = "datalake"
     client: Any = None
 
     def __post_init__(self) -> None:
         self.client = boto3.client(
             "s3",
-            endpoint_url=f"http://127.0.0.1:{self.port}",
+            endpoint_url=self.endpoint,
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
             region_name="us-east-1",
@@ -83,19 +84,19 @@ class S3:
             ),
         )
 
-    def put(self, key: str, content: bytes | pa.Table, bucket: str = "datalake") -> None:
+    def put(self, key: str, content: bytes | pa.Table, bucket: str = "") -> None:
         if isinstance(content, pa.Table):
             sink = io.BytesIO()
             pq.write_table(content, sink)
             content = sink.getvalue()
-        self.client.put_object(Bucket=bucket, Key=key, Body=content)
+        self.client.put_object(Bucket=bucket or self.bucket, Key=key, Body=content)
 
     def keys(self, prefix: str) -> list[str]:
-        answer = self.client.list_objects_v2(Bucket="datalake", Prefix=prefix)
+        answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
         return sorted(entry["Key"] for entry in answer.get("Contents", []))
 
     def parquet(self, key: str) -> pq.ParquetFile:
-        body = self.client.get_object(Bucket="datalake", Key=key)["Body"].read()
+        body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return pq.ParquetFile(io.BytesIO(body))
 
     def source(self, name: str = "lake") -> dict[str, Any]:
@@ -113,7 +114,7 @@ class S3:
                 "compatibilityMode": True,
                 "propertyList": [
                     {"name": "fs.s3a.path.style.access", "value": "true"},
-                    {"name": "fs.s3a.endpoint", "value": f"127.0.0.1:{self.port}"},
+                    {"name": "fs.s3a.endpoint", "value": self.endpoint.rpartition("/")[2]},
                 ],
             },
             "metadataPolicy": {"autoPromoteDatasets": False},
@@ -128,7 +129,7 @@ def s3_server(folder: Path, buckets: tuple[str, ...] = ("datalake",)) -> Iterato
         (folder / bucket).mkdir(parents=True)
     port = free_port()
     binary = Path(sys.executable).parent / "rclone"
-    server = S3(port)
+    server = S3(f"http://127.0.0.1:{port}")
     keys = f"{server.key},{server.secret}"
     process = subprocess.Popen(
         [str(binary), "serve", "s3", "--auth-key", keys, "--addr", f"127.0.0.1:{port}", str(folder)],

@@ -8,12 +8,14 @@ import pytest
 
 from tests.sandbox.dremio.services import S3, Dremio, free_offset
 
+NO_CLASS = "SYSTEM ERROR: ClassNotFoundException: com.dremio.exec.planner.sql.handlers.Role{}Handler"
 ENTERPRISE_STATEMENTS = [
     ('grant select on table gold.v to user "ann"', "GRANT action is only supported in Enterprise Edition."),
     ('revoke select on table gold.v from user "ann"', "REVOKE action is only supported in Enterprise Edition."),
     ('create user "ann"', "CREATE USER action is only supported in Enterprise Edition."),
-    ('create role "analysts"', "CREATE ROLE action is only supported in Enterprise Edition."),
-    ('drop role "analysts"', "DROP ROLE action is only supported in Enterprise Edition."),
+    ('create role "analysts"', NO_CLASS.format("Create")),
+    ('drop role "analysts"', NO_CLASS.format("Drop")),
+    ('grant role "analysts" to user "ann"', NO_CLASS.format("Grant")),
     ("alter table gold.v refresh reflections", "REFRESH REFLECTIONS command is not supported."),
     ("alter table gold.v route reflections to queue q", "This command is not supported in this edition of Dremio."),
     ("create branch b in lake", "CREATE BRANCH action is not supported."),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from tests.sandbox.dremio.services import PASSWORD, REPOSITORY, USER, read
+from tests.sandbox.dremio.services import PASSWORD, REPOSITORY, USER, read, wait_until
 
 ALCHEMY = """
 import json, sys
@@ -128,6 +128,22 @@ def test_streams_are_not_held_in_memory_and_are_jobs(dremio):
     assert max(chunks) <= 65_536
     jobs = dremio.rows("select query_type, status, rows_returned from sys.jobs_recent where rows_returned = 1000000")
     assert jobs == [{"query_type": "FLIGHT", "status": "COMPLETED", "rows_returned": 1_000_000}]
+
+
+def test_a_client_that_hangs_up_cancels_its_job(dremio):
+    client, options = dremio.flight()
+    digits = "(values (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))"
+    endless = f"select count(*) as hung_up from {digits} a(n)" + "".join(f", {digits} t{i}(n)" for i in range(12))
+    endless += " where a.n" + "".join(f" + t{i}.n" for i in range(12)) + " = -1"
+    info = client.get_flight_info(flight.FlightDescriptor.for_command(endless.encode()), options)
+    token = client.authenticate_basic_token(USER, PASSWORD)
+    with pytest.raises(flight.FlightTimedOutError):
+        client.do_get(info.endpoints[0].ticket, flight.FlightCallOptions(headers=[token], timeout=1)).read_all()
+
+    def cancelled():
+        return dremio.rows("select status from sys.jobs_recent where query like '%hung_up%' and query_type = 'FLIGHT'")
+
+    wait_until(lambda: cancelled() == [{"status": "CANCELED"}], 20, "the job's end")
 
 
 def test_sqlalchemy_as_superset_uses_it(dremio):
