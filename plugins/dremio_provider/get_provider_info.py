@@ -39,7 +39,15 @@ def provider_info() -> dict[str, Any]:
         "name": _NAME,
         "description": "`Dremio <https://www.dremio.com/>`__: SQL, catalog, reflections and Arrow Flight.",
         "integrations": [
-            {"integration-name": _NAME, "external-doc-url": "https://docs.dremio.com/", "tags": ["service"]}
+            {
+                "integration-name": _NAME,
+                "external-doc-url": "https://docs.dremio.com/",
+                "tags": ["service"],
+                "how-to-guide": [
+                    f"/docs/providers/dremio/{page}.md"
+                    for page in ("operators", "reflections", "sensors", "transfers", "connection", "security")
+                ],
+            }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["dremio_provider.hooks.dremio"]}],
         "dialects": [
@@ -48,19 +56,43 @@ def provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["dremio_provider.operators.reflections", "dremio_provider.operators.sql"],
+                "python-modules": [
+                    "dremio_provider.operators.catalog",
+                    "dremio_provider.operators.reflections",
+                    "dremio_provider.operators.sql",
+                ],
             }
         ],
         "sensors": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["dremio_provider.sensors.jobs", "dremio_provider.sensors.sql"],
+                "python-modules": [
+                    "dremio_provider.sensors.jobs",
+                    "dremio_provider.sensors.reflections",
+                    "dremio_provider.sensors.sql",
+                ],
             }
         ],
         "triggers": [
             {
                 "integration-name": _NAME,
                 "python-modules": ["dremio_provider.triggers.jobs", "dremio_provider.triggers.reflections"],
+            }
+        ],
+        "transfers": [
+            {
+                "source-integration-name": _NAME,
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "dremio_provider.transfers.dremio_to_s3",
+                "how-to-guide": "/docs/providers/dremio/transfers.md",
+            }
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["dremio"],
+                "handler": "dremio_provider.assets.dremio.sanitize_uri",
+                "factory": "dremio_provider.assets.dremio.create_asset",
+                "to_openlineage_converter": "dremio_provider.assets.dremio.convert_asset_to_openlineage",
             }
         ],
         "extra-links": ["dremio_provider.links.DremioJobLink", "dremio_provider.links.DremioDatasetLink"],

@@ -112,20 +112,27 @@ def _deletion(hook: DremioHook, dataset: str, reflection: Mapping[str, Any]) -> 
 
 
 def _refuse_lost_columns(label: str, dataset: str, entity: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    lost = lost_columns(entity, body)
+    if lost:
+        raise DremioConfigurationError(
+            f"The reflection {label} names columns that {dataset} does not have: {lost}.",
+            check=f"the declaration, and whether a change of {dataset} has taken the columns away; it has "
+            f"{', '.join(str(column['name']) for column in entity['fields'])}.",
+        )
+
+
+def lost_columns(entity: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+    """The columns that a reflection names and its dataset does not have, with those that come near; empty when all are
+    there, and where Dremio does not show the columns.
+
+    :param entity: The dataset, as the catalog shows it.
+    :param body: The reflection, as the REST API writes it.
+    """
     columns = {str(column["name"]).lower(): str(column["name"]) for column in entity.get("fields") or ()}
     named = {str(item["name"]) for key in _FIELDS for item in body.get(key) or ()}
-    lost = sorted(name for name in named if name.lower() not in columns)
-    if not columns or not lost:
-        return
-    near = {name: get_close_matches(name.lower(), columns, n=2) for name in lost}
-    told = [
-        f"{name} (near: {', '.join(columns[match] for match in near[name])})" if near[name] else name for name in lost
-    ]
-    raise DremioConfigurationError(
-        f"The reflection {label} names columns that {dataset} does not have: {', '.join(told)}.",
-        check=f"the declaration, and whether a change of {dataset} has taken the columns away; it has "
-        f"{', '.join(columns.values())}.",
-    )
+    lost = sorted(name for name in named if name.lower() not in columns) if columns else []
+    near = {name: [columns[match] for match in get_close_matches(name.lower(), columns, n=2)] for name in lost}
+    return ", ".join(f"{name} (near: {', '.join(near[name])})" if near[name] else name for name in lost)
 
 
 def reflection_body(entry: Mapping[str, Any]) -> dict[str, Any]:

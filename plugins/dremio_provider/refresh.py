@@ -12,6 +12,7 @@ from dremio_provider.anchors import Target, find_anchors
 from dremio_provider.exceptions import DremioJobFailedError, DremioNotFoundError, DremioTerminalError
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.paths import display_path, quote_path
+from dremio_provider.reflection_sets import lost_columns
 from dremio_provider.reflections import RUNNING_REFRESHES_SQL, Baseline, ReflectionStatus, Watch, refresh_jobs
 
 STATE_KEY = "dremio_reflection_refresh"
@@ -138,6 +139,14 @@ def refuse_without_record(hook: DremioHook, unrecorded: Sequence[Target], availa
             address=hook.address,
             check="name the tables in the operator's argument anchors.",
         )
+
+
+def explain_dead_end(hook: DremioHook, baseline: Baseline) -> str:
+    """Why a refresh cannot help, with the columns that the dataset has lost where that is the reason."""
+    reason = str(baseline.dead_end)
+    dataset = hook.get_dataset(baseline.dataset, missing_ok=True)
+    lost = lost_columns(dataset, hook.get_reflection(baseline.reflection_id)) if dataset else ""
+    return f"{reason}; {baseline.dataset} no longer has {lost}" if lost else reason
 
 
 def cancel_refreshes(hook: DremioHook, reflection_ids: Iterable[str]) -> list[str]:

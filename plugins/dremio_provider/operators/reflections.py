@@ -35,6 +35,7 @@ from dremio_provider.refresh import (
     RefreshRequest,
     anchor_tables,
     cancel_refreshes,
+    explain_dead_end,
     refuse_without_record,
     request_refresh,
 )
@@ -251,7 +252,7 @@ class DremioRefreshReflectionsOperator(BaseOperator):
             self.log.info("Making Dremio see the new files of %s", path)
             hook.refresh_metadata(path, partitions=wanted.get(path, ()), timeout=max(1.0, deadline - time.time()))
         baselines = self._settled_baselines(hook, targets, deadline)
-        self._refuse_dead_ends(baselines, context)
+        self._refuse_dead_ends(hook, baselines, context)
         refuse_without_record(hook, unrecorded, {b.reflection_id for b in baselines if b.available})
         asked = RefreshRequest(baselines, time.time())
         # Kept before it is sent: a worker that dies in between only asks again.
@@ -277,17 +278,18 @@ class DremioRefreshReflectionsOperator(BaseOperator):
             self.log.info("Waiting for the refresh that is already running: %s", ", ".join(active))
             self._pause()
 
-    def _refuse_dead_ends(self, baselines: Sequence[Baseline], context: Context) -> None:
-        dead = {b.label: b.dead_end for b in baselines if b.dead_end}
+    def _refuse_dead_ends(self, hook: DremioHook, baselines: Sequence[Baseline], context: Context) -> None:
+        dead = [baseline for baseline in baselines if baseline.dead_end]
         if dead:
             self._conclude(
                 {
-                    label: {
+                    baseline.label: {
                         "outcome": Outcome.FAILED.value,
                         "seconds": 0.0,
-                        "message": f"{reason}. A refresh does not help: edit the reflection (or enable it) first",
+                        "message": f"{explain_dead_end(hook, baseline)}. A refresh does not help: edit the reflection "
+                        "(or enable it) first",
                     }
-                    for label, reason in dead.items()
+                    for baseline in dead
                 },
                 context,
             )

@@ -278,3 +278,36 @@ def test_a_policy_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(DremioConfigurationError, match=said):
         policy(context, ["a.b"], **arguments)
+
+
+def test_only_the_named_partition_is_read_anew(
+    real_hook: DremioHook, real_dremio: RealDremio, place: Any, context: Any, objects: Any
+) -> None:
+    apply(context, place)
+    path = place["tables"][0]["path"]
+    put(objects, real_dremio.bucket, f"{path[-1]}/day=2/b.parquet", [3])
+    put(objects, real_dremio.bucket, f"{path[-1]}/day=3/c.parquet", [4])
+    DremioRefreshMetadataOperator(task_id="metadata", table=path, partitions=[{"dir0": "day=3"}]).execute(context)
+    assert rows(real_hook, quote_path(path)) == [1, 2, 4]
+    DremioRefreshMetadataOperator(task_id="metadata", table=path).execute(context)
+    assert rows(real_hook, quote_path(path)) == [1, 2, 3, 4]
+
+
+def test_metadata_of_a_source_that_is_down_is_worth_a_retry(dremio: Any, context: Any) -> None:
+    dremio.entity("lake.orders", "t1", "PHYSICAL_DATASET")
+    source = {"entityType": "source", "id": "s1", "name": "lake", "state": {"status": "good"}}
+    down = {"status": "bad", "messages": [{"level": "ERROR", "message": "no bucket answers"}]}
+
+    def refresh(job: str, message: str) -> None:
+        dremio.job(job, [{"jobState": "FAILED", "errorMessage": message}], [])
+        dremio.guard("POST", "/api/v3/sql", lambda _: dremio.reply(200, {"id": job}))
+        DremioRefreshMetadataOperator(task_id="metadata", table="lake.orders").execute(context)
+
+    dremio.answer("GET", "/api/v3/catalog/by-path/lake", source)
+    with pytest.raises(DremioTransientError, match=r"cannot reach the source lake.*connection refused.*server runs"):
+        refresh("j1", "Could not read: connection refused")
+    with pytest.raises(DremioJobFailedError, match="parquet is broken"):
+        refresh("j2", "The parquet is broken")
+    dremio.answer("GET", "/api/v3/catalog/by-path/lake", {**source, "state": down})
+    with pytest.raises(DremioTransientError, match="no bucket answers"):
+        refresh("j3", "The parquet is broken")

@@ -88,8 +88,3 @@ def test_the_community_edition_has_none(dremio: Any, context: Any) -> None:
         apply(context, DECLARED)
     with pytest.raises(AirflowSkipException):
         apply(context, DECLARED, skip_on_community=True)
-
-
-def test_the_sandbox_is_of_the_community_edition(connected: Any, context: Any) -> None:
-    with pytest.raises(DremioTerminalError, match="only in Dremio's Enterprise edition"):
-        apply(context, DECLARED)

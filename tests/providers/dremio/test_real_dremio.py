@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from dremio_provider.exceptions import (
     DremioAuthenticationError,
+    DremioConfigurationError,
     DremioConflictError,
     DremioJobFailedError,
     DremioReflectionError,
@@ -196,3 +197,17 @@ def test_a_disabled_reflection_is_refused_at_once(hook: DremioHook, place: Place
     task = DremioRefreshReflectionsOperator(task_id="refresh", reflections=[name], deferrable=False)
     with pytest.raises(DremioReflectionError, match=f"{name}: FAILED, it is disabled"):
         task.execute(context)
+
+
+def test_a_reflection_whose_column_has_gone_is_explained(hook: DremioHook, place: Place, context: Any) -> None:
+    apply_reflections(hook, place.declared())
+    hook.run_sql(
+        f"CREATE OR REPLACE VIEW {quote_path(place.view)} AS SELECT order_id, amount FROM {quote_path(place.table)}"
+    )
+    task = DremioRefreshReflectionsOperator(
+        task_id="refresh", datasets=[place.view], poll_interval=0.2, timeout=60, deferrable=False
+    )
+    with pytest.raises(DremioReflectionError, match=rf"no longer fits the dataset.*{place.view} no longer has status"):
+        task.execute(context)
+    with pytest.raises(DremioConfigurationError, match=r"does not have: status.*it has order_id, amount"):
+        apply_reflections(hook, place.declared())
