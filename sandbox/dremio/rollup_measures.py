@@ -1,7 +1,7 @@
 """What an aggregation reflection stores, and how expressions over a dataset read over its rows.
 
-Stored are each dimension as ``dimension.<name>``, the number of rows as ``rows``, and each measure as
-``<function>.<name>``.
+Stored are each dimension as ``dimension.<name>``, the number of rows as ``count.*``, and each measure as
+``<function>.<name>``: names that no query gives to its own columns.
 A timestamp with granularity DATE is stored as its day: it serves what only looks at the day.
 """
 
@@ -21,7 +21,7 @@ from sandbox.dremio.types import decimal_of
 
 Json = dict[str, Any]
 
-ROWS = "rows"
+ROWS = "count.*"
 _STATE = "APPROX_COUNT_DISTINCT"
 _DAY_PARTS = (*DAY_UNITS, "DOW", "DOY", "ISODOW", "ISOYEAR", "DAYOFWEEK", "DAYOFYEAR", "DECADE", "CENTURY")
 _DAY_FUNCTIONS = (exp.Year, exp.Quarter, exp.Month, exp.Day, exp.DayOfMonth, exp.DayOfYear, exp.DayOfWeek, exp.LastDay)
@@ -39,7 +39,7 @@ def atom(node: exp.Expr) -> exp.Expr:
 
 
 def _is_day_only(field: Json, columns: dict[str, str]) -> bool:
-    return field.get("granularity") == "DATE" and columns[field["name"].lower()].startswith("TIMESTAMP")
+    return field.get("granularity") == "DATE" and columns[field["name"].lower()] == "TIMESTAMP"
 
 
 def stored_columns(reflection: Json, kinds: dict[str, str]) -> Iterator[tuple[str, str, bool]]:

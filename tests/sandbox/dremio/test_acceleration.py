@@ -150,6 +150,12 @@ def test_the_job_its_system_tables_and_the_plan_say_so(dremio, speed):
     assert {e["reflectionId"] for e in relationships if e["relationship"] == "CHOSEN"} == {identifier}
 
 
+def test_a_table_is_created_from_a_reflection_and_the_job_says_so(dremio, speed):
+    query = "create table lake.datalake.speed.copied as select shop, sum(amount) as total from gold.sales group by shop"
+    assert chosen(dremio, speed, query) == {"by_shop"}
+    assert len(dremio.rows("select * from lake.datalake.speed.copied")) == 2
+
+
 def test_new_files_make_a_reflection_stale_once_metadata_is_refreshed(dremio, s3):
     s3.put("bronze/stale/a.parquet", pa.table({"n": [1, 2]}))
     dremio.rows("alter table lake.datalake.bronze.stale refresh metadata auto promotion")
