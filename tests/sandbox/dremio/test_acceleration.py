@@ -92,6 +92,12 @@ def chosen(dremio: Dremio, names: dict[str, str], query: str) -> set[str]:
         ("with w as (select * from gold.report) select place, sum(amount) from w group by place", {"by_shop"}),
         ("select cast(sold_at as date), sum(amount) from gold.sales group by 1", {"by_day"}),
         ("select sum(amount) from gold.sales where sold_at >= timestamp '2026-01-02 00:00:00'", {"by_day"}),
+        (
+            "select sum(amount) from gold.sales "
+            "where sold_at >= to_timestamp('2026-01-02 00:00:00.000', 'YYYY-MM-DD HH24:MI:SS.FFF')",
+            {"by_day"},
+        ),
+        ("select sum(case when shop = 'north' then amount else 0 end) from gold.sales", {"by_shop"}),
         ("select city, sum(amount), count(*) from gold.located group by city", {"by_city"}),
         ("select id, city from gold.located where amount > 15", {"located"}),
         ("select shop, max(amount) from gold.sales group by shop", {"narrow"}),
