@@ -101,9 +101,8 @@ QUESTIONS = {
         "web sales of a day by brand": """SELECT brand, COUNT(*) AS sales, SUM(revenue) AS revenue FROM gold.{joined}
             WHERE sale_date = DATE '2026-03-04' AND channel = 'web'
             GROUP BY brand ORDER BY revenue DESC, brand LIMIT 20""",
-        "customers of a week by segment": """SELECT segment, COUNT(DISTINCT customer_id) AS customers,
-            SUM(revenue) AS revenue FROM gold.{joined}
-            WHERE sale_date BETWEEN DATE '2026-03-02' AND DATE '2026-03-08' GROUP BY segment ORDER BY segment""",
+        "a page of a day's sales": """SELECT sale_id, customer, product, brand, quantity, revenue FROM gold.{joined}
+            WHERE sale_date = DATE '2026-03-04' AND channel = 'app' ORDER BY sale_id DESC LIMIT 50""",
     },
 }
 BOUNDS = {"aggregation": 50, "raw": 60}

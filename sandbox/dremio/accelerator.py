@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import duckdb
@@ -93,17 +93,26 @@ class Accelerator:
         ).fetchall()
         return int(rows), int(blocks) * BLOCK_BYTES
 
-    def drop(self, builds: Iterable[tuple[str, str]]) -> None:
+    def drop(self, builds: Collection[tuple[str, str]]) -> None:
         """Delete rows; queries that read them already go on undisturbed.
 
         Args:
             builds: pairs of reflection and materialization.
         """
+        if not builds:
+            return
         with self._lock, self._engine.cursor() as cursor:
             for reflection, materialization in builds:
                 cursor.execute(f"DROP VIEW IF EXISTS {RAW_SCHEMA}.{identifier(materialization)}")
                 cursor.execute(f"DROP TABLE IF EXISTS {_place(reflection, materialization)}")
                 self._views.discard(materialization)
+            empty = cursor.execute(
+                "SELECT schema_name FROM duckdb_schemas() WHERE database_name = $1 AND NOT internal "
+                "AND schema_name NOT IN (SELECT schema_name FROM duckdb_tables() WHERE database_name = $1)",
+                [ACCELERATOR],
+            ).fetchall()
+            for (schema,) in empty:
+                cursor.execute(f"DROP SCHEMA {identifier(ACCELERATOR)}.{identifier(schema)}")
 
     def raw(self, place: tuple[str, str, str], columns: Sequence[Column], display: set[str]) -> str:
         """Return the name of a view in :data:`RAW_SCHEMA` that looks like the dataset of a raw reflection.

@@ -13,7 +13,8 @@ from sqlglot import exp
 from sandbox.dremio.engine import Running
 from sandbox.dremio.entities import Column, Table
 from sandbox.dremio.errors import UnsupportedError, ValidationError
-from sandbox.dremio.planner import Path, Plan, Planner
+from sandbox.dremio.plan import Path, Plan
+from sandbox.dremio.planner import Planner
 from sandbox.dremio.scan import FILE_COLUMN, ROW_COLUMN, identifier
 from sandbox.dremio.sql.dialect import parse_one
 from sandbox.dremio.sql.translate import generate, path_of, translate_tree

@@ -15,7 +15,8 @@ from sandbox.dremio.entities import Column, Table, View, new_id, now_millis
 from sandbox.dremio.errors import CancelledError, StatementError, ValidationError
 from sandbox.dremio.jobs import Job, Jobs
 from sandbox.dremio.lineage import Versions
-from sandbox.dremio.planner import Plan, Planner
+from sandbox.dremio.plan import Plan
+from sandbox.dremio.planner import Planner
 from sandbox.dremio.reflections import MAX_FAILURES, Reflections
 from sandbox.dremio.refresh_policy import RefreshPolicies
 from sandbox.dremio.rollup_measures import stored_columns

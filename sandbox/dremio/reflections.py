@@ -113,6 +113,19 @@ class Reflections:
             raise ApiError(404, f"The reflection [{identifier}] was not found.")
         return dict(body)
 
+    def described(self, relationships: list[Json]) -> str:
+        """Return what EXPLAIN PLAN says of the reflections that were considered, empty if there were none.
+
+        Args:
+            relationships: as a job's JSON has them.
+        """
+        lines = []
+        for entry in relationships:
+            dataset = self._dataset(entry["datasetId"])
+            name = self.get(entry["reflectionId"])["name"]
+            lines.append(f"{entry['relationship']}: {name} on {'.'.join(dataset.path)} [{entry['reflectionId']}]")
+        return "\n".join(["\n\nReflections", *lines]) if lines else ""
+
     # -- changing
 
     def create(self, body: Json) -> Json:

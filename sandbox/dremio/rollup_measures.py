@@ -1,7 +1,7 @@
 """What an aggregation reflection stores, and how expressions over a dataset read over its rows.
 
-Stored are each dimension as ``dimension.<name>``, the number of rows as ``rows``, and each measure as
-``<function>.<name>``.
+Stored are each dimension as ``dimension.<name>``, the number of rows as ``count.*``, and each measure as
+``<function>.<name>``: names that no query gives to its own columns.
 A timestamp with granularity DATE is stored as its day: it serves what only looks at the day.
 """
 
@@ -21,7 +21,7 @@ from sandbox.dremio.types import decimal_of
 
 Json = dict[str, Any]
 
-ROWS = "rows"
+ROWS = "count.*"
 _STATE = "APPROX_COUNT_DISTINCT"
 _DAY_PARTS = (*DAY_UNITS, "DOW", "DOY", "ISODOW", "ISOYEAR", "DAYOFWEEK", "DAYOFYEAR", "DECADE", "CENTURY")
 _DAY_FUNCTIONS = (exp.Year, exp.Quarter, exp.Month, exp.Day, exp.DayOfMonth, exp.DayOfYear, exp.DayOfWeek, exp.LastDay)
@@ -39,7 +39,7 @@ def atom(node: exp.Expr) -> exp.Expr:
 
 
 def _is_day_only(field: Json, columns: dict[str, str]) -> bool:
-    return field.get("granularity") == "DATE" and columns[field["name"].lower()].startswith("TIMESTAMP")
+    return field.get("granularity") == "DATE" and columns[field["name"].lower()] == "TIMESTAMP"
 
 
 def stored_columns(reflection: Json, kinds: dict[str, str]) -> Iterator[tuple[str, str, bool]]:
@@ -196,10 +196,41 @@ class Measures:
         return _total(counted, condition)
 
     def _sum(self, _: str, argument: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
-        measure = self._measure(argument, "SUM")
-        if measure is None:
+        while isinstance(argument, exp.Paren):
+            argument = argument.this
+        summed: exp.Expr | None = self._measure(argument, "SUM")
+        if isinstance(argument, exp.Case):
+            summed = self._case(argument)
+        if summed is None:
             raise NotCoveredError
-        return _filtered(exp.Sum(this=measure), condition)
+        return _filtered(exp.Sum(this=summed), condition)
+
+    def _case(self, case: exp.Case) -> exp.Expr:
+        """Return what a CASE over dimensions adds up to for all rows behind one: a measure or nothing, or counts."""
+        results = [branch.args["true"] for branch in case.args["ifs"]]
+        default = case.args.get("default")
+        results += [default] if default is not None else []
+        numbers = [node for node in results if isinstance(node, exp.Literal) and node.is_int]
+        measured = [node for node in results if self._measure(node, "SUM") is not None]
+        nothing = [node for node in results if isinstance(node, exp.Null)]
+        if len(numbers) + len(measured) + len(nothing) < len(results) or (
+            measured and any(node.name != "0" for node in numbers)
+        ):
+            raise NotCoveredError
+        rolled = exp.Case(ifs=[])
+        if case.this is not None:
+            rolled.set("this", self.of_dimensions(case.this))
+        for branch in case.args["ifs"]:
+            rolled = rolled.when(self.of_dimensions(branch.this), self._added(branch.args["true"]), copy=False)
+        return rolled if default is None else rolled.else_(self._added(default), copy=False)
+
+    def _added(self, result: exp.Expr) -> exp.Expr:
+        measure = self._measure(result, "SUM")
+        if measure is not None:
+            return measure
+        if isinstance(result, exp.Null) or result.name == "0":
+            return result.copy()
+        return exp.Mul(this=result.copy(), expression=_stored(ROWS))
 
     def _average(self, _: str, argument: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
         total, count = self._measure(argument, "SUM"), self._measure(argument, "COUNT")
@@ -234,6 +265,9 @@ def _is_midnight(node: exp.Expr) -> bool:
         node = node.this
     if isinstance(node, exp.Cast) and node.args["to"].is_type("date", "timestamp"):
         node = node.this
+    elif isinstance(node, exp.Anonymous) and node.name.lower() == "strptime":
+        text, pattern = node.expressions
+        node = text if pattern.name.startswith("%Y-%m-%d") else node
     return node.is_string and bool(_MIDNIGHT.match(node.name))
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ from sandbox.dremio.entities import Column, Entity, Folder, Source, Space, Table
 from sandbox.dremio.errors import ApiError, EditionError, ValidationError
 from sandbox.dremio.granting import Granting
 from sandbox.dremio.metadata import MetadataStatements
-from sandbox.dremio.planner import Path, Planner
+from sandbox.dremio.plan import Path, Plan
+from sandbox.dremio.planner import Planner
 from sandbox.dremio.reflections import Reflections
 from sandbox.dremio.scan import identifier
 from sandbox.dremio.sql import access_ddl
@@ -35,6 +37,10 @@ from sandbox.dremio.sql.columns import type_of
 from sandbox.dremio.sql.parse import parse
 from sandbox.dremio.tables import Tables
 from sandbox.dremio.writer import codec_of
+
+PARSED = 256
+LONGEST_PARSED = 10_000
+"""Statements up to this many characters are remembered once they are parsed: dashboards ask the same ones again."""
 
 
 class Statements:
@@ -77,7 +83,7 @@ class Statements:
         Raises:
             StatementError: if it fails before it yields rows.
         """
-        statement = parse(text)
+        statement = _parsed(text)
         runner = _RUNNERS[type(statement)]
         try:
             return runner(self, running, statement, context)
@@ -90,7 +96,7 @@ class Statements:
         Raises:
             StatementError: if it would fail right away.
         """
-        statement = parse(text)
+        statement = _parsed(text)
         if isinstance(statement, sql.Query):
             return self._planner.columns(statement.sql, context)
         if isinstance(statement, sql.Change):
@@ -111,15 +117,9 @@ class Statements:
         with running.connection() as cursor:
             lines = cursor.execute(f"EXPLAIN {plan.sql}").fetchall()
         text = "\n".join(str(line[-1]) for line in lines)
-        listed = [f"{entry['relationship']}: {self._reflection_name(entry)}" for entry in plan.relationships]
-        text = "\n".join([text, *(["", "Reflections", *listed] if listed else [])])
+        text += self._reflections.described(plan.relationships)
         described = json.dumps({"reflectionRelationships": plan.relationships})
         return rows_outcome(EXPLAIN_COLUMNS, [{"text": text, "json": described}], "EXPLAIN")
-
-    def _reflection_name(self, entry: dict[str, Any]) -> str:
-        dataset = self._catalog.by_id(entry["datasetId"])
-        name = self._reflections.get(entry["reflectionId"])["name"]
-        return f"{name} on {'.'.join(dataset.path) if dataset is not None else ''} [{entry['reflectionId']}]"
 
     # -- tables
 
@@ -129,7 +129,8 @@ class Statements:
             if self._catalog.get(path) is not None and statement.if_not_exists:
                 return done(f"Table [{'.'.join(path)}] already exists.", ok=False)
             codec_of(statement.properties)
-            query, columns = self._table_columns(running, statement, context)
+            plan = self._planner.plan(statement.sql, context) if statement.sql is not None else None
+            query, columns = self._table_columns(running, statement, plan)
             draft = Table(
                 path=path,
                 columns=columns,
@@ -138,25 +139,26 @@ class Statements:
                 properties=statement.properties,
             )
             files = self._tables.create(running, source, draft, query)
-        if query is None:
+        if plan is None:
             return done("Table created")
         rows = [
             {"Fragment": "0_0", "Records": f.rows, "Path": f"/{path[0]}/{path[1]}/{f.key}", "FileSize": f.size,
              "Partition": f.key.rsplit("/", 1)[0]}
             for f in files
         ]  # fmt: skip
-        return rows_outcome(WRITTEN_COLUMNS, rows, "CTAS")
+        outcome = rows_outcome(WRITTEN_COLUMNS, rows, "CTAS")
+        outcome.queried, outcome.scanned, outcome.relationships = plan.queried, plan.scanned, plan.relationships
+        return outcome
 
     def _table_columns(
-        self, running: Running, statement: sql.CreateTable, context: Path
+        self, running: Running, statement: sql.CreateTable, plan: Plan | None
     ) -> tuple[str | None, tuple[Column, ...]]:
         """Return the query of a CREATE TABLE and the columns it gets; the list of columns wins over the query."""
         declared = tuple(Column(name, type_of(kind) if kind else "") for name, kind in statement.columns)
-        if statement.sql is None:
+        if plan is None:
             if any(not column.type for column in declared):
                 raise ValidationError("Column types are needed in CREATE TABLE without AS.")
             return None, _unique(declared)
-        plan = self._planner.plan(statement.sql, context)
         with running.connection() as cursor:
             relation = cursor.sql(plan.sql)
             yielded = result_columns(relation)
@@ -339,6 +341,15 @@ class Statements:
         if path_key(statement.path) not in {name.lower() for name in self._planner.system.schemas()}:
             raise ValidationError(f"Unable to find the schema [{'.'.join(statement.path)}]")
         return done(f"Default schema changed to [{'.'.join(statement.path)}]")
+
+
+@functools.lru_cache(maxsize=PARSED)
+def _remembered(text: str) -> sql.Statement:
+    return parse(text)
+
+
+def _parsed(text: str) -> sql.Statement:
+    return _remembered(text) if len(text) <= LONGEST_PARSED else parse(text)
 
 
 def _existing(columns: Sequence[Column], name: str) -> str:

@@ -113,7 +113,10 @@ _AGGREGATES = (
     "approx_count_distinct(b)", "ndv(k)", "count(distinct k)", "count(distinct i)", "count(distinct b)",
     "max(upper(k))", "sum(n) / count(*)",
     "sum(i) filter (where k = 'a')", "count(*) filter (where i > 0)", "sum(n) - min(n)", "stddev_pop(f)", "sum(i * 2)",
-    "count(upper(k))", "min(t)",
+    "count(upper(k))", "min(t)", "sum(case when k = 'a' then n else 0 end)", "sum(case when i > 0 then b end)",
+    "sum(case when k is null then 1 when d > date '2026-02-01' then 2 else 0 end)",
+    "count(case when k = 'a' then 1 end)",
+    "sum(case k when 'a' then f when 'b' then null else 0 end)", "sum(case when i > 0 then n else 1 end)",
 )  # fmt: skip
 _SOURCES = (
     "{ds}", "{ds}", "{ds} as s", "{ds}_outer", "(select * from {ds}) as s", "with",

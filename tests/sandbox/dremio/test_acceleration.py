@@ -92,6 +92,12 @@ def chosen(dremio: Dremio, names: dict[str, str], query: str) -> set[str]:
         ("with w as (select * from gold.report) select place, sum(amount) from w group by place", {"by_shop"}),
         ("select cast(sold_at as date), sum(amount) from gold.sales group by 1", {"by_day"}),
         ("select sum(amount) from gold.sales where sold_at >= timestamp '2026-01-02 00:00:00'", {"by_day"}),
+        (
+            "select sum(amount) from gold.sales "
+            "where sold_at >= to_timestamp('2026-01-02 00:00:00.000', 'YYYY-MM-DD HH24:MI:SS.FFF')",
+            {"by_day"},
+        ),
+        ("select sum(case when shop = 'north' then amount else 0 end) from gold.sales", {"by_shop"}),
         ("select city, sum(amount), count(*) from gold.located group by city", {"by_city"}),
         ("select id, city from gold.located where amount > 15", {"located"}),
         ("select shop, max(amount) from gold.sales group by shop", {"narrow"}),
@@ -148,6 +154,12 @@ def test_the_job_its_system_tables_and_the_plan_say_so(dremio, speed):
     assert "__accelerator" in plan["text"]
     relationships = json.loads(plan["json"])["reflectionRelationships"]
     assert {e["reflectionId"] for e in relationships if e["relationship"] == "CHOSEN"} == {identifier}
+
+
+def test_a_table_is_created_from_a_reflection_and_the_job_says_so(dremio, speed):
+    query = "create table lake.datalake.speed.copied as select shop, sum(amount) as total from gold.sales group by shop"
+    assert chosen(dremio, speed, query) == {"by_shop"}
+    assert len(dremio.rows("select * from lake.datalake.speed.copied")) == 2
 
 
 def test_new_files_make_a_reflection_stale_once_metadata_is_refreshed(dremio, s3):

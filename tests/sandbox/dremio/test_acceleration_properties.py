@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from typing import Any
 
 import pyarrow as pa
@@ -147,6 +148,45 @@ def test_reflections_answer_as_their_dataset_does(twins):
     check()
     assert twins.asked >= 250
     assert twins.accelerated / twins.asked > 0.5
+
+
+def test_what_was_committed_is_seen_while_tables_change_and_reflections_are_built(twins):
+    twins.set_up([])
+    twins.reflect({"type": "RAW", "displayFields": [{"name": "id"}, {"name": "k"}]})
+    twins.reflect({"type": "AGGREGATION", "dimensionFields": [{"name": "k"}], "measureFields": [{"name": "n"}]})
+    twins.settle()
+    begun, committed, wrong = [0], [0], []
+    table = twins.dremio.entity(*TABLE.split("."))["id"]
+
+    def change() -> None:
+        for number_ in range(1, 25):
+            begun[0] = number_
+            twins.dremio.rows(f"insert into {TABLE} (id, k, n) values ({number_}, 'a', 1)")
+            committed[0] = number_
+            twins.dremio.http.post(f"/api/v3/catalog/{table}/refresh")
+
+    def ask(query: str) -> None:
+        client, options = twins.dremio.flight()
+        while writer.is_alive():
+            low = committed[0]
+            (seen,) = read(client, options, query).to_pydict()["c"]
+            if not low <= seen <= begun[0]:
+                wrong.append((low, seen, begun[0]))
+
+    writer = threading.Thread(target=change)
+    queries = ("select count(*) as c from gold.fast where k = 'a'", "select count(id) as c from gold.fast_outer")
+    readers = [threading.Thread(target=ask, args=(query,)) for query in queries]
+    for thread in (writer, *readers):
+        thread.start()
+    for thread in (writer, *readers):
+        thread.join(60)
+    assert committed == [24]
+    assert not wrong
+    query = "select sum(accelerated_count) as uses from sys.reflections where reflection_name = 'r{}'"
+    last = next(number)
+    assert sum(twins.dremio.rows(query.format(name))[0]["uses"] or 0 for name in (last - 2, last - 1)) > 0
+    twins.refresh()
+    assert twins.compare("select k, sum(n) as n from {ds} group by k")
 
 
 CHANGES = {
