@@ -84,7 +84,8 @@ def test_airflow_registers_both_connection_types(tmp_path: Path) -> None:
 
 def test_a_dag_file_can_import_the_operators_without_heavy_libraries() -> None:
     imports = (
-        "import dremio_provider.operators.catalog, dremio_provider.operators.reflections, dremio_provider.operators.sql;"
+        "import dremio_provider.operators.catalog, dremio_provider.operators.reflections;"
+        "import dremio_provider.operators.sql;"
         "import dremio_provider.sensors.jobs, dremio_provider.sensors.reflections, dremio_provider.sensors.sql;"
         "import dremio_provider.transfers.dremio_to_s3, dremio_provider.assets.dremio;"
         "import superset_provider.operators.warm_dashboard;"

@@ -33,7 +33,7 @@ from sandbox.dremio.sql.statements import (
 from sandbox.dremio.sql.tokens import Tokens
 
 _ROLE_HANDLER = "SYSTEM ERROR: ClassNotFoundException: com.dremio.exec.planner.sql.handlers.Role{}Handler"
-_ENTERPRISE = {
+_ENTERPRISE: dict[tuple[str, ...], str] = {
     **{(verb, "ROLE"): _ROLE_HANDLER.format(verb.capitalize()) for verb in ("CREATE", "DROP", "GRANT", "REVOKE")},
     **{
         words: f"{' '.join(words)} action is only supported in Enterprise Edition."
