@@ -22,7 +22,7 @@ from lakehouse.contracts import Mismatch
 from .landing_files import airbyte_columns
 
 # No deadline: the machine that runs this is shared, and how long an example takes says nothing about the code.
-property_test = settings(max_examples=50, deadline=None)
+property_test = settings(max_examples=50)
 
 ORDERS = Stream.model_validate(
     {

@@ -114,7 +114,7 @@ def index(client, prefix):
     return prefix
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(documents=DOCUMENTS, queries=st.lists(QUERIES, min_size=1, max_size=5))
 def test_a_search_finds_what_a_plain_filter_finds(client, index, documents, queries):
     client.delete_by_query(index=index, query={"match_all": {}}, refresh=True)

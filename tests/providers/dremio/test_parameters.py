@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 MILLISECOND = timedelta(milliseconds=1)
 # A statement costs some milliseconds, so each example carries many values.
-SEVERAL = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SEVERAL = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 hostile = st.lists(st.sampled_from(["'", "''", '"', "\\", "--", "/*", "*/", "//", ";", "%s", "%%", "\n", "a"])).map(

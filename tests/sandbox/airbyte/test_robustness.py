@@ -124,7 +124,7 @@ FIELDS = ["name", "workspaceId", "configuration", "sourceId", "connectionId", "j
 FIELDS += ["schedule", "id", "configTypes", "connectionState", "pagination", "status", "tags", "definitionId"]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=5))
 def test_generated_bodies_never_break_the_server(client: Client, body: dict[str, Any]) -> None:
     assert client.config is not None

@@ -24,9 +24,7 @@ OTHER = "lake.datalake.accelerated.other"
 VIEW = f"select * from {TABLE} where id >= 0"
 KINDS = ("RAW", "AGGREGATION")
 # An example takes about a second: one that fails is reported as it is, not shrunk for minutes.
-calm = settings(
-    deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
-)
+calm = settings(derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
 number = itertools.count()
 
 

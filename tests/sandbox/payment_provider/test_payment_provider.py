@@ -175,7 +175,7 @@ def test_walking_the_pages_gives_every_payment_once_and_in_order(provider, limit
     assert [payment["payment_id"] for payment in provider.walk(limit)] == IDS
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(after=st.integers(0, PAYMENTS), limit=st.integers(1, 500))
 def test_a_page_is_the_slice_behind_its_cursor(provider, after, limit):
     cursor = {"starting_after": IDS[after - 1]} if after else {}
