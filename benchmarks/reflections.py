@@ -192,11 +192,8 @@ def markdown(result: dict[str, Any]) -> str:
         f"medians of {result['rounds']} rounds over Arrow Flight, with and without a reflection in turn.",
     ]
     for kind, built in result["reflections"].items():
-        lines += [
-            "",
-            f"## {kind}: {built['rows']} rows, {built['bytes'] / 1e6:.0f} MB, built in {built['seconds']} s",
-            "",
-        ]
+        size = f"{built['rows']} rows, {built['bytes'] / 1e6:.0f} MB, built in {built['seconds']} s"
+        lines += ["", f"## {kind.capitalize()} reflection: {size}", ""]
         lines += ["| question | without, ms | with, ms | times faster |", "|---|---|---|---|"]
         lines += [f"| {m['question']} | {m['without_ms']} | {m['with_ms']} | {m['ratio']} |"
                   for m in result["measured"] if m["kind"] == kind]  # fmt: skip

@@ -138,11 +138,6 @@ class Accelerator:
                 self._views.add(materialization)
         return materialization
 
-    def close(self) -> None:
-        """Write everything to the file."""
-        with self._engine.cursor() as cursor:
-            cursor.execute(f"DETACH {identifier(ACCELERATOR)}")
-
 
 def _place(reflection: str, materialization: str) -> str:
     return ".".join(identifier(name) for name in (ACCELERATOR, reflection, materialization))

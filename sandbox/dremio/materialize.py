@@ -160,9 +160,10 @@ class Manager:
         following = policies.next_refresh(int(state.get("last_data_fetch") or 0))
         if following is not None and following <= moment:
             return True
-        return policies.on_data_changes and self._is_stale(reflection)
+        return policies.on_data_changes and self.is_stale(reflection)
 
-    def _is_stale(self, reflection: Json) -> bool:
+    def is_stale(self, reflection: Json) -> bool:
+        """Return whether a reflection has no rows, or rows that are no longer those of its dataset."""
         current = self._reflections.current(reflection, self.clock())
         dataset = self._catalog.by_id(reflection["datasetId"])
         if current is None or not isinstance(dataset, View | Table):

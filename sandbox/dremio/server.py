@@ -145,6 +145,5 @@ class Server:
         self.tables.close()
         self.cache.close()
         self.acceleration.close()
-        self.accelerator.close()
         self.engine.close()
         self.store.close()

@@ -102,6 +102,11 @@ class SystemRows:
             }
 
     def _materializations(self) -> Iterable[Row]:
+        stale = {
+            reflection["_state"]["current"]
+            for reflection in self._view.reflections.all()
+            if self._view.current(reflection) is not None and self._view.manager.is_stale(reflection)
+        }
         for entry in self._view.reflections.materializations:
             finished = entry["finished"]
             yield {
@@ -119,6 +124,8 @@ class SystemRows:
                 "last_refresh_from_pds": _moment(entry.get("fetched")),
                 "last_refresh_finished": _moment(finished),
                 "last_refresh_duration_millis": finished - entry["created"] if finished else None,
+                "refresh_decision": _decision(entry) if entry["state"] in ("DONE", "DELETED") else "",
+                "is_stale": entry["id"] in stale,
             }
 
     def _refreshes(self) -> Iterable[Row]:

@@ -90,7 +90,7 @@ _SCHEMAS: dict[str, pa.Schema] = {
             ("size_bytes", NUMBER), ("series_id", NUMBER), ("init_refresh_job_id", TEXT), ("series_ordinal", WHOLE),
             ("join_analysis", TEXT), ("state", TEXT), ("failure_msg", TEXT), ("data_partitions", TEXT),
             ("last_refresh_from_pds", MOMENT), ("last_refresh_finished", MOMENT),
-            ("last_refresh_duration_millis", NUMBER),
+            ("last_refresh_duration_millis", NUMBER), ("refresh_decision", TEXT), ("is_stale", FLAG),
         ]
     ),
     "sys.refreshes": pa.schema(

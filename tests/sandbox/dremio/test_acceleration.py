@@ -172,9 +172,13 @@ def test_new_files_make_a_reflection_stale_once_metadata_is_refreshed(dremio, s3
     assert (chosen(dremio, names, query), dremio.rows(query)) == ({"stale"}, [{"c": 2}])
     dremio.rows("alter table lake.datalake.bronze.stale refresh metadata")
     assert (chosen(dremio, names, query), dremio.rows(query)) == (set(), [{"c": 3}])
+    (identifier,) = names
+    stale = f"select is_stale from sys.materializations where reflection_id = '{identifier}' and state = 'DONE'"
+    assert dremio.rows(stale) == [{"is_stale": True}]
     table = dremio.entity("lake", "datalake", "bronze", "stale")["id"]
     assert dremio.http.post(f"/api/v3/catalog/{table}/refresh").status_code == 204
     wait_until(lambda: chosen(dremio, names, query) == {"stale"}, what="the refresh")
+    assert dremio.rows(stale) == [{"is_stale": False}]
     assert dremio.rows(query) == [{"c": 3}]
 
 

@@ -111,3 +111,29 @@ def test_sigterm_ends_it_while_a_query_runs(tmp_path):
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(timeout=5) == 0
     assert PASSWORD not in (tmp_path / "dremio.log").read_text()
+
+
+def test_reflections_survive_a_kill_whatever_is_being_built(place):
+    dremio, _ = place
+    dremio.rows("create table lake.datalake.killed.t as select 1 as id union all select 2")
+    dremio.rows("create view gold.killed as select id from lake.datalake.killed.t")
+    view = dremio.entity("gold", "killed")["id"]
+    table = dremio.entity("lake", "datalake", "killed", "t")["id"]
+    body = {"type": "RAW", "name": "r", "datasetId": view, "displayFields": [{"name": "id"}]}
+    reflection = dremio.http.post("/api/v3/reflection", json=body).json()["id"]
+
+    def chosen() -> bool:
+        (relationship,) = dremio.job("select id from gold.killed")["acceleration"]["reflectionRelationships"] or [{}]
+        return relationship.get("relationship") == "CHOSEN"
+
+    for round_ in range(3):
+        wait_until(chosen, what="the reflection")
+        dremio.rows(f"insert into lake.datalake.killed.t values ({round_})")
+        dremio.http.post(f"/api/v3/catalog/{table}/refresh")
+        dremio.kill()
+        dremio.start()
+        assert dremio.rows("select count(*) as c from gold.killed") == [{"c": 3 + round_}]
+        dremio.http.post(f"/api/v3/catalog/{table}/refresh")
+    wait_until(chosen, what="the reflection")
+    states = dremio.rows(f"select state from sys.materializations where reflection_id = '{reflection}'")
+    assert [row["state"] for row in states].count("DONE") == 1
