@@ -62,7 +62,7 @@ class Api:
         self._authenticator = authenticator
         self._routes: list[Route] = []
 
-    def add(self, method: str, path: str, handler: Handler, *, public: bool = False) -> None:
+    def add(self, method: str, path: str, handler: Handler, *, public: bool = False, at_once: bool = False) -> None:
         """Add a route.
 
         Args:
@@ -70,10 +70,11 @@ class Api:
             path: Starlette's pattern.
             handler: runs in a thread.
             public: whether it may be called without a token.
+            at_once: whether the handler neither waits nor computes, so that the way to a thread would cost more.
         """
-        self._routes.append(Route(path, self._endpoint(handler, public), methods=[method]))
+        self._routes.append(Route(path, self._endpoint(handler, public, at_once), methods=[method]))
 
-    def _endpoint(self, handler: Handler, public: bool) -> Endpoint:
+    def _endpoint(self, handler: Handler, public: bool, at_once: bool) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             user = self._authenticator.user_of(request.headers.get("authorization", ""))
             if user is None and not public:
@@ -89,7 +90,7 @@ class Api:
                     body if isinstance(body, list) else None,
                     raw.decode("latin-1"),
                 )
-                answer = await run_in_threadpool(handler, call)
+                answer = handler(call) if at_once else await run_in_threadpool(handler, call)
             except ApiError as error:
                 return failure(error.status, error.message, error.more_info)
             except StatementError as error:
@@ -168,7 +169,7 @@ class SqlApi:
         api.add("POST", "/apiv2/login", self._login, public=True)
         api.add("DELETE", "/apiv2/login", self._logout)
         api.add("POST", "/api/v3/sql", self._sql)
-        api.add("GET", "/api/v3/job/{id}", lambda call: self._jobs.get(call.parts["id"]).as_rest())
+        api.add("GET", "/api/v3/job/{id}", lambda call: self._jobs.get(call.parts["id"]).as_rest(), at_once=True)
         api.add("GET", "/api/v3/job/{id}/results", self._results)
         api.add("POST", "/api/v3/job/{id}/cancel", self._cancel)
 
