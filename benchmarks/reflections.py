@@ -106,8 +106,8 @@ QUESTIONS = {
     },
 }
 ACCELERATED_EACH = 5
-"""Questions with a reflection to each one without: the first finds the processor's caches full of the other's data, which
-no dashboard does whose questions are all answered from reflections. Alone it takes up to twice as long."""
+"""Questions with a reflection to each one without: the first finds the processor's caches full of the other's data,
+which no dashboard does whose questions are all answered from reflections. Alone it takes up to twice as long."""
 BOUNDS = {"aggregation": 50, "raw": 60}
 
 
