@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 import time
@@ -15,10 +14,9 @@ import pytest
 from dremio_provider.reflections import Baseline
 from dremio_provider.triggers.reflections import DremioReflectionsTrigger
 
+from tests.providers.dremio.event_loop import BOUND, SITTINGS, LagProbe
+
 WAITS = 1000
-LONGEST_BLOCK_SECONDS = 0.05
-# The machine itself can hold a process up for longer, but not each time; what blocks does.
-SITTINGS = 3
 OLD = "2026-11-01T01:00:00+00:00"
 
 
@@ -44,42 +42,21 @@ def trigger(number: int) -> DremioReflectionsTrigger:
     )
 
 
-async def longest_block() -> float:
-    """How long the loop was held up at the worst, counted in what its own thread computed: the rest of a delay is what
-    other processes had of the processor."""
-    worst = 0.0
-    try:
-        while True:
-            wall, processor = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.005)
-            worst = max(worst, min(time.perf_counter() - wall - 0.005, time.thread_time() - processor))
-    except asyncio.CancelledError:
-        return worst
-
-
-@pytest.fixture
-def quiet_memory() -> Iterator[None]:
-    """The collector leaves alone what Airflow and pytest hold: walking through that is not ours to measure."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 async def sitting(number: int) -> tuple[list[dict[str, Any]], float]:
     async def first(one: DremioReflectionsTrigger) -> dict[str, Any]:
         events = [event async for event in one.run()]
         return dict(events[0].payload)
 
-    probe = asyncio.create_task(longest_block())
+    probe = LagProbe()
+    probing = asyncio.create_task(probe.run())
     waiting = []
     for reflection in range(number * WAITS, (number + 1) * WAITS):
         # As the triggerer does: it starts one after the other and lets the loop breathe in between.
         waiting.append(asyncio.create_task(first(trigger(reflection))))
         await asyncio.sleep(0)
     events = await asyncio.gather(*waiting)
-    probe.cancel()
-    return events, await probe
+    probing.cancel()
+    return events, probe.worst
 
 
 @pytest.mark.usefixtures("busy_dremio", "quiet_memory")
@@ -91,6 +68,6 @@ def test_a_thousand_reflection_waits_never_block_the_loop() -> None:
         assert {entry["outcome"] for event in events for entry in event["results"].values()} == {"REFRESHED"}
         assert sum(len(event["results"]) for event in events) == WAITS
         blocks.append(block)
-        if block < LONGEST_BLOCK_SECONDS:
+        if block < BOUND:
             break
-    assert min(blocks) < LONGEST_BLOCK_SECONDS
+    assert min(blocks) < BOUND

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import pytest
 from dremio_provider.hooks import dremio_async
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.triggers.jobs import DremioJobTrigger
 
+from tests.providers.dremio.event_loop import BOUND, SITTINGS, LagProbe
+
 WAITS = 1000
-BOUND = 0.050
-# The machine itself can stall a process for longer than that; it does not do so each time, and a blocking call does.
-SITTINGS = 3
-
-
-def kept_waiting() -> float:
-    """Seconds that this thread was ready to run and other processes had the processor (Linux; elsewhere zero)."""
-    try:
-        return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
-
-
-class LagProbe:
-    """How late the event loop comes back to a task that asks to be woken every few milliseconds, without the time that
-    other processes took."""
-
-    PERIOD = 0.005
-
-    def __init__(self) -> None:
-        self.worst = 0.0
-
-    async def run(self) -> None:
-        while True:
-            asked, stolen = time.perf_counter(), kept_waiting()
-            await asyncio.sleep(self.PERIOD)
-            late = time.perf_counter() - asked - self.PERIOD
-            self.worst = max(self.worst, late - (kept_waiting() - stolen))
 
 
 async def sitting(jobs: list[str], hook: DremioHook) -> tuple[float, Counter[str], int]:
@@ -71,15 +41,6 @@ async def sitting(jobs: list[str], hook: DremioHook) -> tuple[float, Counter[str
     assert client is not None
     assert client._client.is_closed
     return probe.worst, Counter(event["job"]["jobState"] for event in events), users
-
-
-@pytest.fixture
-def quiet_memory() -> Any:
-    """Keeps the collector from going through what pytest and Airflow have in memory: that is not what is measured."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_a_thousand_waits_never_block_the_loop(real_hook: DremioHook, connected: Any, quiet_memory: None) -> None:
