@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dremio_provider.profiles.mapping import DremioProfileMapping, DremioUserPasswordProfileMapping
+from dremio_provider.profiles.mapping import DremioProfileMapping
 
-__all__ = ["DremioProfileMapping", "DremioUserPasswordProfileMapping"]
+__all__ = ["DremioProfileMapping"]

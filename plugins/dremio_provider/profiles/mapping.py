@@ -48,17 +48,15 @@ class DremioProfileMapping(BaseProfileMapping):
     @property
     def required_fields(self) -> list[str]:  # type: ignore[override, unused-ignore]  # a list where all log in alike
         """The profile's fields without which the connection is not claimed."""
-        return list(self._required(self.conn.extra_dejson))
+        extra = self.conn.extra_dejson
+        if extra.get("project_id"):
+            return list(_CLOUD)
+        return list(_SOFTWARE_TOKEN if extra.get("auth") == PERSONAL_ACCESS_TOKEN else _SOFTWARE_PASSWORD)
 
     @property
     def secret_fields(self) -> list[str]:  # type: ignore[override, unused-ignore]
         """The one field that goes through the environment."""
         return self.required_fields[-1:]
-
-    def _required(self, extra: dict[str, Any]) -> tuple[str, ...]:
-        if extra.get("project_id"):
-            return _CLOUD
-        return _SOFTWARE_TOKEN if extra.get("auth") == PERSONAL_ACCESS_TOKEN else _SOFTWARE_PASSWORD
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -108,14 +106,3 @@ class DremioProfileMapping(BaseProfileMapping):
             **dict.fromkeys(_SOFTWARE_PASSWORD, "mock_value"),
             **{key: value for key, value in self.profile_args.items() if key != secret},
         }
-
-
-class DremioUserPasswordProfileMapping(DremioProfileMapping):
-    """User and password only: a connection with a token or a project is not claimed."""
-
-    def _required(self, extra: dict[str, Any]) -> tuple[str, ...]:
-        return _SOFTWARE_PASSWORD
-
-    def can_claim_connection(self) -> bool:
-        """Whether the connection logs in with user and password, and is complete."""
-        return super()._required(self.conn.extra_dejson) == _SOFTWARE_PASSWORD and super().can_claim_connection()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from cosmos.profiles import get_automatic_profile_mapping
-from dremio_provider.profiles import DremioProfileMapping, DremioUserPasswordProfileMapping
+from dremio_provider.profiles import DremioProfileMapping
 
 SECRET = "s3cr3t-value"
 PASSWORD = {
@@ -39,12 +39,11 @@ def mapping(monkeypatch: pytest.MonkeyPatch) -> Any:
     def build(
         connection: dict[str, Any],
         profile_args: dict[str, Any] | None = None,
-        kind: type[DremioProfileMapping] = DremioProfileMapping,
         **changes: Any,
     ) -> DremioProfileMapping:
         connection = {key: value for key, value in {**connection, **changes}.items() if value is not None}
         monkeypatch.setenv("AIRFLOW_CONN_DREMIO_DEFAULT", json.dumps(connection))
-        return kind("dremio_default", profile_args)
+        return DremioProfileMapping("dremio_default", profile_args)
 
     return build
 
@@ -72,20 +71,6 @@ def test_a_connection_without_a_required_field_is_not_claimed(mapping: Any, conn
 
 def test_a_connection_of_another_type_is_not_claimed(mapping: Any) -> None:
     assert not mapping(PASSWORD, conn_type="postgres").can_claim_connection()
-
-
-@pytest.mark.parametrize(
-    ("connection", "claimed"),
-    [pytest.param(PASSWORD, True, id="password"), pytest.param(TOKEN, False, id="token"), (CLOUD, False)],
-)
-def test_the_narrow_mapping_claims_passwords_only(mapping: Any, connection: Any, claimed: bool) -> None:
-    narrow = mapping(connection, kind=DremioUserPasswordProfileMapping)
-    assert narrow.can_claim_connection() is claimed
-
-
-def test_the_narrow_mapping_makes_the_same_profile(mapping: Any) -> None:
-    narrow = mapping(PASSWORD, PLACES, DremioUserPasswordProfileMapping)
-    assert narrow.profile == mapping(PASSWORD, PLACES).profile
 
 
 @pytest.mark.parametrize("connection", WAYS)
