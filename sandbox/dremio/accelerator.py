@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 ACCELERATOR = "__accelerator"
 RAW_SCHEMA = "reflection"
+LAYOUT = 1
+"""Goes up with every change of what the table of a build holds: rows that are laid out otherwise are built again."""
 BLOCK_BYTES = 262_144
 """Size of a block in DuckDB's files."""
 
@@ -40,14 +42,14 @@ class Accelerator:
         self._engine = engine
         self._lock = threading.Lock()
         self._views: set[str] = set()
-        path = folder / "accelerator.duckdb"
+        path = folder / f"accelerator-{LAYOUT}.duckdb"
+        _remove(other for other in folder.glob("accelerator*") if not other.name.startswith(path.name))
         try:
             engine.attach(path, ACCELERATOR)
         except duckdb.Error as error:
             # Of another DuckDB or damaged: nothing is lost, reflections are built again.
             logger.warning("%s cannot be read, reflections are built anew: %s", path, error)
-            for leftover in folder.glob(f"{path.name}*"):
-                leftover.unlink()
+            _remove(folder.glob(f"{path.name}*"))
             engine.attach(path, ACCELERATOR)
         with engine.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA {RAW_SCHEMA}")
@@ -137,6 +139,11 @@ class Accelerator:
                     )
                 self._views.add(materialization)
         return materialization
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in list(files):
+        file.unlink()
 
 
 def _place(reflection: str, materialization: str) -> str:

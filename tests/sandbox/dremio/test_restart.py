@@ -137,3 +137,26 @@ def test_reflections_survive_a_kill_whatever_is_being_built(place):
     wait_until(chosen, what="the reflection")
     states = dremio.rows(f"select state from sys.materializations where reflection_id = '{reflection}'")
     assert [row["state"] for row in states].count("DONE") == 1
+
+
+def test_rows_that_another_version_laid_out_are_built_again(place):
+    dremio, _ = place
+    dremio.rows("create table lake.datalake.older.t as select 1 as id union all select 2")
+    dremio.rows("create view gold.older as select id from lake.datalake.older.t")
+    view = dremio.entity("gold", "older")["id"]
+    body = {"type": "AGGREGATION", "name": "r", "datasetId": view, "dimensionFields": [{"name": "id"}]}
+    assert dremio.http.post("/api/v3/reflection", json=body).status_code == 200
+
+    def chosen() -> bool:
+        job = dremio.job("select id, count(*) as c from gold.older group by id order by id")
+        assert job["jobState"] == "COMPLETED"
+        (relationship,) = job["acceleration"]["reflectionRelationships"] or [{}]
+        return relationship.get("relationship") == "CHOSEN"
+
+    wait_until(chosen, what="the reflection")
+    assert dremio.stop() == 0
+    (rows,) = (dremio.var / "dremio").rglob("accelerator-*.duckdb")
+    older = rows.rename(rows.with_name("accelerator-0.duckdb"))
+    dremio.start()
+    assert not older.exists()
+    wait_until(chosen, what="the reflection, built again")
