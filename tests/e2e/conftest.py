@@ -160,7 +160,8 @@ def run_make(var: Path, *arguments: str, timeout: float = 900) -> subprocess.Com
     )
 
 
-@pytest.fixture(scope="session")
+# A package's fixture: the platform goes down after the last of these tests, not at the end of all.
+@pytest.fixture(scope="package")
 def platform() -> Iterator[Platform]:
     var = REPOSITORY / "var" / "test"
     run_make(var, "down", timeout=120)
@@ -179,6 +180,6 @@ def platform() -> Iterator[Platform]:
         run_make(var, "down", timeout=120)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(platform: Platform) -> Airflow:
     return Airflow(platform)
