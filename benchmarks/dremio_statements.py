@@ -1,7 +1,8 @@
 """What the sandbox Dremio adds to a statement: REST (POST sql, GET job, GET results) against DuckDB in process.
 
 Starts an S3 server and a Dremio of its own, so nothing has to run. Both sides answer the same small query over the same
-rows in turn, in one process and one sitting; the median of each and their difference, the overhead, are printed.
+rows in turn, in one process and one sitting; the median of each and their difference, the overhead, are printed and go
+to ``benchmarks/results/``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
 import pyarrow as pa
+import results
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -46,9 +50,9 @@ def milliseconds(run: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def measure(dremio: Dremio, local: duckdb.DuckDBPyConnection, repetitions: int) -> None:
-    """Print the medians of both sides for every statement."""
-    print(f"{'statement':12}{'DuckDB':>12}{'REST':>12}{'overhead':>12}   ms, median of {repetitions}")
+def measure(dremio: Dremio, local: duckdb.DuckDBPyConnection, repetitions: int) -> dict[str, dict[str, float]]:
+    """Return, for every statement, the medians of both sides and their difference in milliseconds."""
+    found = {}
     for name, sql in STATEMENTS.items():
         remote = sql.format(table="lake.datalake.bench.t", view="bench.v")
         direct = sql.format(table="t", view="v")
@@ -63,8 +67,26 @@ def measure(dremio: Dremio, local: duckdb.DuckDBPyConnection, repetitions: int) 
                 if number >= 5:  # the first ones warm up
                     times[side].append(taken)
         medians = {side: statistics.median(taken) for side, taken in times.items()}
-        overhead = medians["rest"] - medians["duckdb"]
-        print(f"{name:12}{medians['duckdb']:12.2f}{medians['rest']:12.2f}{overhead:12.2f}")
+        medians["overhead"] = medians["rest"] - medians["duckdb"]
+        found[name] = {side: round(value, 2) for side, value in medians.items()}
+    return found
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the result as a page."""
+    lines = [
+        f"# Statements on the sandbox Dremio, {result['measured_at']}",
+        "",
+        f"{results.describe(result['machine'])} Milliseconds, medians of {result['repetitions']}; bound: 10 ms more.",
+        "",
+        "| statement | DuckDB in process | REST | overhead |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row['duckdb']} | {row['rest']} | **{row['overhead']}** |"
+        for name, row in result["measured"].items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -72,6 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=200)
     repetitions = parser.parse_args().repetitions
+    result: dict[str, Any] = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": results.machine(),
+        "repetitions": repetitions,
+    }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "s3").mkdir()
         (Path(folder) / "dremio").mkdir()
@@ -89,9 +116,12 @@ def main() -> None:
                 local.register("rows_", rows)
                 local.execute("create table t as select * from rows_")
                 local.execute("create view v as select k, n from t")
-                measure(dremio, local, repetitions)
+                result["measured"] = measure(dremio, local, repetitions)
             finally:
                 dremio.stop()
+    page = markdown(result)
+    print(page)
+    results.write("dremio_statements", result, page)
 
 
 if __name__ == "__main__":
