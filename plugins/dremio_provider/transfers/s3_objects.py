@@ -122,9 +122,10 @@ class ResultObjects:
 
         :returns: Key of the manifest.
         """
-        for file in self._open:
-            file.complete()
-        self._open.clear()
+        while self._open:
+            self._open[0].complete()
+            # Only now: what is complete is no upload any more, and could not be thrown away.
+            del self._open[0]
         manifest = f"{self.prefix}/{MANIFEST}"
         body = {"rows": sum(file.rows for file in files), "files": [asdict(file) for file in files]}
         self.client.put_object(Bucket=self.bucket, Key=manifest, Body=json.dumps(body).encode())

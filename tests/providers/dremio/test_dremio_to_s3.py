@@ -192,6 +192,35 @@ def test_a_failure_half_way_leaves_the_earlier_result(
     assert uploads(s3, bucket, prefix) == []
 
 
+def test_a_store_that_fails_while_files_appear_is_named_by_its_own_error(
+    s3: Any, real_dremio: RealDremio, prefix: str
+) -> None:
+    """The second of two files is refused: its upload is thrown away, and the first one is no upload any more."""
+    completed: list[str] = []
+
+    def refuse_the_second(params: dict[str, Any], **_: Any) -> None:
+        completed.append(params["url_path"])
+        if len(completed) == 2:
+            raise OSError("the disk of the store is full")
+
+    def write() -> None:
+        with ResultObjects(s3, real_dremio.bucket, prefix, 8 << 20) as result:
+            for _ in range(2):
+                file = result.new()
+                file.write(b"rows")
+                file.close()
+            result.publish([])
+
+    s3.meta.events.register("before-call.s3.CompleteMultipartUpload", refuse_the_second)
+    with pytest.raises(OSError, match="the disk of the store is full"):
+        write()
+    s3.meta.events.unregister("before-call.s3.CompleteMultipartUpload", refuse_the_second)
+    with ResultObjects(s3, real_dremio.bucket, prefix, 8 << 20) as result:
+        result.publish([])
+    assert uploads(s3, real_dremio.bucket, prefix) == []
+    assert keys(s3, real_dremio.bucket, prefix) == [f"{prefix}/_manifest.json"]
+
+
 def test_what_a_killed_worker_left_is_taken_away(
     s3: Any, real_dremio: RealDremio, numbers: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
