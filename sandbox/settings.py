@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandbox.shop.settings import DEFAULT_SCALE, LARGEST_SCALE, SMALLEST_SCALE
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
-DEFAULT_SCALE = "0.1"
 
 BASE_PORTS: dict[str, int] = {
     "postgres": 5432,
@@ -248,11 +249,13 @@ def _offset(raw: str) -> int:
 
 def _scale(raw: str) -> str:
     try:
-        good = 0 < float(raw) <= 100
+        good = SMALLEST_SCALE <= float(raw) <= LARGEST_SCALE
     except ValueError:
         good = False
     if not good:
-        raise SandboxError(f"SCALE={raw!r} is not a number above 0 and up to 100 (1 is 1 500 000 orders).")
+        raise SandboxError(
+            f"SCALE={raw!r} is not a number from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g} (1 is 1 500 000 orders)."
+        )
     return raw
 
 

@@ -59,6 +59,8 @@ def test_a_run_without_scale_keeps_the_scale(tmp_path):
         ("SANDBOX_PORT_OFFSET", "40000", "must be in 1024..65535"),
         ("SANDBOX_SCALE", "big", "SCALE='big'"),
         ("SANDBOX_SCALE", "-1", "SCALE='-1'"),
+        ("SANDBOX_SCALE", "0.0001", "SCALE='0.0001' is not a number from 0.001 to 100"),
+        ("SANDBOX_SCALE", "nan", "SCALE='nan'"),
     ],
 )
 def test_a_malformed_variable_is_named(tmp_path, name, value, said):
