@@ -101,6 +101,43 @@ class SupersetNotFoundError(SupersetTerminalError):
     """What was asked for does not exist (404)."""
 
 
+class SupersetChartDataError(SupersetTerminalError):
+    """The query of a chart failed: a column, a table or the database is not there, or Superset cannot build it."""
+
+    @classmethod
+    def about(cls, chart: str | None, dataset: str, database_message: str, **attrs: Any) -> SupersetChartDataError:
+        """The error of one chart.
+
+        :param chart: Name of the chart; None for a query that belongs to none.
+        :param dataset: Name or id of the dataset.
+        :param database_message: What the database, or Superset before it, said.
+        :param attrs: Further arguments of :class:`SupersetError`.
+        """
+        known = {"chart": chart, "dataset": dataset, "database_message": database_message}
+        return cls(
+            f"The query of {f'chart {chart!r}' if chart else 'a filter or a check'} on dataset {dataset!r} failed: "
+            f"{database_message}",
+            check="the chart in Superset, and the table or the query of its dataset.",
+            details=known,
+            **attrs,
+        )
+
+    @property
+    def chart(self) -> str | None:
+        """Name of the chart."""
+        return self.details.get("chart")
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, or its id."""
+        return str(self.details.get("dataset", ""))
+
+    @property
+    def database_message(self) -> str:
+        """What the database, or Superset before it, said."""
+        return str(self.details.get("database_message", ""))
+
+
 class SupersetWarmingError(SupersetTerminalError):
     """At least one query of a dashboard could not be warmed. ``failures`` has the reasons."""
 

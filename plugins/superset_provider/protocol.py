@@ -1,77 +1,68 @@
-"""Superset's REST protocol without a client: settings, and what an answer means."""
+"""Superset's REST protocol without a client: what an answer means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
+from superset_provider.connection import SupersetSettings
 from superset_provider.exceptions import (
     SupersetAuthenticationError,
-    SupersetConfigurationError,
+    SupersetChartDataError,
     SupersetError,
     SupersetNotFoundError,
     SupersetTerminalError,
     SupersetTransientError,
 )
 
-DEFAULT_CONN_ID = "superset_default"
-DEFAULT_PORT = 8088
 LOGIN_PATH = "/api/v1/security/login"
 REFRESH_PATH = "/api/v1/security/refresh"
 CSRF_PATH = "/api/v1/security/csrf_token/"
 CHART_DATA_PATH = "/api/v1/chart/data"
 _REJECTED = frozenset({429, 503})
 _TRANSIENT = frozenset({429, 502, 503, 504})
+_LONGEST_MESSAGE = 1000
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
-@dataclass(frozen=True)
-class SupersetSettings:
-    """Where a Superset is and how to log in, read from an Airflow connection."""
+def is_html(response: httpx.Response) -> bool:
+    """Whether the body is a page for people, which Superset's API never sends on success."""
+    return "html" in response.headers.get("content-type", "") or response.text[:100].lstrip().startswith("<")
 
-    conn_id: str
-    address: str
-    login: str
-    password: str = field(repr=False)
-    provider: str = "db"
-    verify: bool = True
 
-    @classmethod
-    def from_connection(cls, conn: Any) -> SupersetSettings:
-        """Read an Airflow connection of type ``superset``.
+def decode(response: httpx.Response, asked: str, settings: SupersetSettings) -> Any:
+    """The body of a successful answer.
 
-        :param conn: ``host`` (``http://host:8088``, or a bare host with ``port``), ``login``, ``password``; in
-            ``extra``: ``provider`` (db), ``verify`` (true).
-        :raises SupersetConfigurationError: Host, login or password is missing.
-        """
-        missing = [name for name in ("host", "login", "password") if not getattr(conn, name)]
-        if missing:
-            raise SupersetConfigurationError(
-                f"The Airflow connection {conn.conn_id!r} lacks {', '.join(missing)}.",
-                check="complete the connection (type superset: host, login, password).",
-            )
-        extra: Mapping[str, Any] = conn.extra_dejson
-        scheme, _, rest = str(conn.host).rpartition("://")
-        rest = rest.rstrip("/")
-        # A path stays: Superset may live under one behind a proxy.
-        host, slash, path = rest.partition("/")
-        if ":" not in host and (conn.port or not scheme):
-            host = f"{host}:{conn.port or DEFAULT_PORT}"
-        verify = extra.get("verify")
-        return cls(
-            conn_id=str(conn.conn_id),
-            address=f"{scheme or 'http'}://{host}{slash}{path}",
-            login=str(conn.login),
-            password=str(conn.password),
-            provider=str(extra.get("provider") or "db"),
-            verify=True if verify is None else str(verify).lower() not in {"0", "false", "no", "off"},
-        )
+    :returns: The decoded JSON, the bytes of a file, or None for an empty body.
+    :raises SupersetTerminalError: It is a page for people, or no JSON although it says so.
+    """
+    if not response.content:
+        return None
+    kind = response.headers.get("content-type", "")
+    if "json" in kind:
+        try:
+            return response.json()
+        except ValueError:
+            pass
+    elif not is_html(response):
+        return response.content
+    raise SupersetTerminalError(
+        "The answer does not come from Superset's API.",
+        asked=asked,
+        address=settings.address,
+        received=f"{response.status_code} {error_message(response)}",
+        check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy or a login page in front of Superset "
+        "may have answered, or Superset lives under another path.",
+        status_code=response.status_code,
+    )
 
 
 def error_message(response: httpx.Response) -> str:
-    """What the server says went wrong. It has three kinds of error body, and HTML for whatever it did not foresee."""
+    """What the server says went wrong: one of Superset's three kinds of error body, or the title of a page."""
     try:
         body = response.json()
     except ValueError:
@@ -79,15 +70,36 @@ def error_message(response: httpx.Response) -> str:
     if isinstance(body, dict):
         errors = body.get("errors")
         if isinstance(errors, list) and errors:
-            return "; ".join(str(entry.get("message", entry)) for entry in errors)[:1000]
+            return "; ".join(_text(_of_error(entry)) for entry in errors)[:_LONGEST_MESSAGE]
         for key in ("message", "msg"):
             if body.get(key):
-                return str(body[key])[:1000]
+                return _text(body[key])[:_LONGEST_MESSAGE]
+    if is_html(response):
+        title = _TITLE.search(response.text)
+        return "an HTML page" + (f" with the title {' '.join(title[1].split())[:200]!r}" if title else "")
     return response.text[:300] or "an empty body"
 
 
-def error_from_response(response: httpx.Response, asked: str, settings: SupersetSettings) -> SupersetError:
-    """The exception an unsuccessful answer stands for."""
+def _of_error(entry: Any) -> Any:
+    return entry.get("message", entry) if isinstance(entry, dict) else entry
+
+
+def _text(message: Any) -> str:
+    """A message, or marshmallow's ``{"field": ["what is wrong"]}``, as one line."""
+    if isinstance(message, dict):
+        return ", ".join(f"{name}: {_text(inner)}" for name, inner in message.items())
+    if isinstance(message, list):
+        return " ".join(_text(inner) for inner in message)
+    return str(message)
+
+
+def error_from_response(
+    response: httpx.Response, asked: str, settings: SupersetSettings, *, idempotent: bool = True
+) -> SupersetError:
+    """The exception an unsuccessful answer stands for.
+
+    :param idempotent: Whether the request may be sent again after Superset failed on it (500).
+    """
     status = response.status_code
     common: dict[str, Any] = {
         "asked": asked,
@@ -95,11 +107,11 @@ def error_from_response(response: httpx.Response, asked: str, settings: Superset
         "received": f"{status} {error_message(response)}",
         "status_code": status,
     }
-    if status in _TRANSIENT or (LOGIN_PATH in asked and status >= 500):
+    if status in _TRANSIENT or (status >= 500 and idempotent):
         return SupersetTransientError(
             "Superset cannot answer at the moment.",
-            check="Superset's health and load; the request is repeated with growing pauses before this error appears.",
-            details={"delivered": status not in _REJECTED},
+            check="Superset's health and log; the request is repeated with growing pauses before this error appears.",
+            details={"delivered": status not in _REJECTED, **_retry_after(response)},
             **common,
         )
     if status in (401, 403):
@@ -120,7 +132,25 @@ def error_from_response(response: httpx.Response, asked: str, settings: Superset
             check="Superset's own log; it hides the reason from its clients.",
             **common,
         )
+    if response.is_redirect:
+        return SupersetTerminalError(
+            f"The answer leads to {response.headers.get('location', 'another place')}.",
+            check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy's login page, or http where "
+            "Superset wants https.",
+            **common,
+        )
     return SupersetTerminalError("Superset refused the request.", check="the message of the server.", **common)
+
+
+def _retry_after(response: httpx.Response) -> dict[str, float]:
+    """Seconds that the server asks to wait, from either form of the header (RFC 9110, 10.2.3)."""
+    value = response.headers.get("retry-after", "")
+    if value.isdigit():
+        return {"retry_after": float(value)}
+    try:
+        return {"retry_after": max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())}
+    except (TypeError, ValueError):
+        return {}
 
 
 def error_from_transport(error: httpx.TransportError, asked: str, settings: SupersetSettings) -> SupersetTransientError:
@@ -132,7 +162,8 @@ def error_from_transport(error: httpx.TransportError, asked: str, settings: Supe
         asked=asked,
         address=settings.address,
         received=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
-        check=f"that Superset runs and that the host of the Airflow connection {settings.conn_id!r} is right.",
+        check=f"that Superset runs (it needs a minute to start) and that the host of the Airflow connection "
+        f"{settings.conn_id!r} is right.",
         details={"delivered": not undelivered},
     )
 
@@ -140,3 +171,17 @@ def error_from_transport(error: httpx.TransportError, asked: str, settings: Supe
 def is_retryable(error: BaseException, *, idempotent: bool) -> bool:
     """Whether to send a request again; one that may have been acted on only when doing it twice is harmless."""
     return isinstance(error, SupersetTransientError) and (idempotent or not error.delivered)
+
+
+def chart_data_error(error: SupersetTerminalError, chart: str | None, dataset: str) -> SupersetTerminalError:
+    """A refused request for chart data, with the names of what it is about.
+
+    :param error: As :func:`error_from_response` made it.
+    """
+    about = f"chart {chart!r}, dataset {dataset!r}" if chart else f"dataset {dataset!r}"
+    if error.status_code in (400, 422):
+        message = (error.received or "").removeprefix(f"{error.status_code} ").removeprefix("Error: ")
+        return SupersetChartDataError.about(
+            chart, dataset, message, asked=error.asked, address=error.address, status_code=error.status_code
+        )
+    return type(error)(f"{error.message} It is about {about}.", **error.attrs())

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from superset_provider.connection import DEFAULT_CONN_ID
 from superset_provider.exceptions import SupersetConfigurationError, SupersetTransientError, SupersetWarmingError
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.links import SupersetDashboardLink
-from superset_provider.protocol import DEFAULT_CONN_ID
 from superset_provider.warmer import DashboardWarmer, Warmed
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from superset_provider.hooks.superset import SupersetHook
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS = 240
@@ -75,6 +76,20 @@ def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> 
     pytest.fail(f"Superset did not start; its log ends with:\n{log.read_text()[-2000:]}")
 
 
+@pytest.fixture(scope="module")
+def hook(real_superset: Any) -> Iterator[SupersetHook]:
+    connection = {
+        "conn_type": "superset",
+        "host": real_superset.address,
+        "login": real_superset.user,
+        "password": real_superset.password,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
+        with SupersetHook() as opened:
+            yield opened
+
+
 class ScriptedSuperset:
     """Login, refresh and CSRF as Superset does them; the test decides which tokens are still good."""
 
@@ -82,6 +97,7 @@ class ScriptedSuperset:
         self.server, self.reply = server, reply
         self.valid: set[str] = set()
         self.refresh_works = True
+        self.session = "abc"
         self._ids = itertools.count(1)
         server.on("POST", "/api/v1/security/login", self._login)
         server.on("POST", "/api/v1/security/refresh", self._refresh)
@@ -98,7 +114,8 @@ class ScriptedSuperset:
 
     def guard_csrf(self, method: str, path: str, body: Any) -> None:
         def checked(request: Any) -> Any:
-            if request.headers.get("x-csrftoken") != "csrf" or "session=abc" not in request.headers.get("cookie", ""):
+            sent = (request.headers.get("x-csrftoken"), request.headers.get("cookie"))
+            if sent != (f"csrf of {self.session}", f"session={self.session}"):
                 return self.reply(400, {"errors": [{"message": "400 Bad Request: The CSRF token is missing."}]})
             return self.reply(200, body)
 
@@ -122,7 +139,8 @@ class ScriptedSuperset:
         return self.reply(200, {"access_token": self._token()})
 
     def _csrf(self, request: Any) -> Any:
-        return self.reply(200, {"result": "csrf"}, {"set-cookie": "session=abc; HttpOnly; Path=/"})
+        cookie = f"session={self.session}; HttpOnly; Path=/"
+        return self.reply(200, {"result": f"csrf of {self.session}"}, {"set-cookie": cookie})
 
 
 @pytest.fixture

@@ -19,20 +19,6 @@ ROWS = "select 'EU' as region, 10 as amount union all select 'US', 20 union all 
 METRIC = {"expressionType": "SQL", "sqlExpression": "SUM(amount)", "label": "total", "hasCustomLabel": True}
 
 
-@pytest.fixture(scope="module")
-def hook(real_superset: Any) -> Iterator[SupersetHook]:
-    connection = {
-        "conn_type": "superset",
-        "host": real_superset.address,
-        "login": real_superset.user,
-        "password": real_superset.password,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
-        with SupersetHook() as opened:
-            yield opened
-
-
 def _query(dataset: int, filters: list[dict[str, Any]], columns: list[str]) -> dict[str, Any]:
     return {
         "datasource": {"id": dataset, "type": "table"},
@@ -222,9 +208,3 @@ def test_a_bundle_goes_out_and_comes_back(hook: SupersetHook, dashboard: Dashboa
     assert bundle.startswith(b"PK")
     hook.import_dashboards(bundle, overwrite=True)
     assert hook.get_dashboard(dashboard.slug)["id"] == dashboard.id
-
-
-def test_an_unusable_csrf_token_is_replaced(hook: SupersetHook, dashboard: Dashboard) -> None:
-    hook.get_conn().cookies.clear()
-    body = {"slice_name": f"{dashboard.slug} plain"}
-    assert hook.request("PUT", f"/api/v1/chart/{dashboard.plain}", json=body)["id"] == dashboard.plain
