@@ -5,23 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from superset_provider.browser.page import DashboardPage, PageQuery
 from superset_provider.exceptions import SupersetError, SupersetTransientError
 from superset_provider.hooks.superset import SupersetHook
-from superset_provider.warming import (
-    NativeFilter,
-    WarmQuery,
-    chart_query,
-    layout_parents,
-    option_query,
-    parse_filters,
-    with_first_option,
-)
 
 
 @dataclass(frozen=True)
@@ -91,59 +83,38 @@ class DashboardWarmer:
         """
         dashboard_id = int(dashboard["id"])
         since = self._server_time()
-        filters = parse_filters(dashboard.get("json_metadata"))
-        parents = layout_parents(dashboard.get("position_json"))
-        pending = [
-            (
-                entry,
-                self.pool.submit(
-                    self._ask, option_query(entry, filters, row_limit=self.filter_row_limit), dashboard_id, since
-                ),
-            )
-            for entry in filters
-            if entry.has_options
-        ]
-        options: list[Warmed] = []
-        values: dict[str, NativeFilter] = {}
-        for entry, future in pending:
-            options.append(future.result())
-            if entry.takes_first_option:
-                # The browser, too, asks for these charts only when it knows the options.
-                values[entry.filter_id] = with_first_option(entry, options[-1].rows)
-        filters = [values.get(entry.filter_id, entry) for entry in filters]
         charts = [
-            self.pool.submit(self._ask_chart, int(chart["id"]), dashboard_id, filters, parents, since)
+            {**self.hook.get_chart(int(chart["id"])), "id": int(chart["id"])}
             for chart in self.hook.get_dashboard_charts(dashboard_id)
         ]
-        return [chart.result() for chart in charts] + options
+        page = DashboardPage.parse(
+            dashboard,
+            charts,
+            self.hook.get_dashboard_datasets(dashboard_id),
+            option_row_limit=self.filter_row_limit,
+        )
+        running: dict[Future[Warmed], PageQuery] = {}
+        warmed: list[Warmed] = []
+        while True:
+            running |= {self.pool.submit(self._ask, query, dashboard_id, since): query for query in page.due()}
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                query = running.pop(future)
+                warmed.append(future.result())
+                if query.kind == "filter_options":
+                    page.learn(query, warmed[-1].rows)
+        warmed.extend(Warmed(name, chart_id, "chart", 0.0, None, reason) for name, chart_id, reason in page.problems)
+        return sorted(warmed, key=lambda entry: (entry.kind, entry.chart_id or 0))
 
     def _server_time(self) -> datetime:
         # Times in answers are the server's; ours may go wrong by more than a query takes.
         header = self.hook.send("GET", "/api/v1/me/").headers.get("date")
         return parsedate_to_datetime(header).astimezone(UTC) if header else datetime.now(UTC)
 
-    def _ask_chart(
-        self,
-        chart_id: int,
-        dashboard_id: int,
-        filters: Sequence[NativeFilter],
-        parents: dict[int, set[str]],
-        since: datetime,
-    ) -> Warmed:
+    def _ask(self, query: PageQuery, dashboard_id: int, since: datetime) -> Warmed:
         self._go_on()
-        name = f"chart {chart_id}"
-        try:
-            chart = self.hook.get_chart(chart_id)
-            name = str(chart.get("slice_name") or name)
-            query = chart_query({**chart, "id": chart_id}, dashboard_id, filters, parents)
-        except SupersetError as error:
-            transient = isinstance(error, SupersetTransientError)
-            return Warmed(name, chart_id, "chart", 0.0, None, str(error), transient)
-        return self._ask(query, dashboard_id, since)
-
-    def _ask(self, query: WarmQuery, dashboard_id: int, since: datetime) -> Warmed:
-        self._go_on()
-        who = (query.chart, query.chart_id, query.kind)
+        who = (query.name, query.chart_id, query.kind)
         form_data = {"slice_id": query.chart_id} if query.chart_id is not None else None
         started = time.monotonic()
         try:

@@ -124,6 +124,7 @@ def _dashboard(superset: Any, chart_data: Any) -> None:
     chart = {"id": 8, "slice_name": "Sales", "query_context": context}
     superset.guard("GET", "/api/v1/dashboard/sales", lambda _: ok(200, {"result": board}))
     superset.guard("GET", "/api/v1/dashboard/4/charts", lambda _: ok(200, {"result": [{"id": 8}]}))
+    superset.guard("GET", "/api/v1/dashboard/4/datasets", lambda _: ok(200, {"result": []}))
     superset.guard("GET", "/api/v1/chart/8", lambda _: ok(200, {"result": chart}))
     superset.guard("GET", "/api/v1/me/", lambda _: ok(200, {"result": {"username": "admin"}}))
     superset.guard("POST", "/api/v1/chart/data", chart_data)
