@@ -34,6 +34,27 @@ def is_html(response: httpx.Response) -> bool:
     return "html" in response.headers.get("content-type", "") or response.text[:100].lstrip().startswith("<")
 
 
+def refuses_token(response: httpx.Response) -> bool:
+    """Whether it was the access token: it has ended (401), or is not one of this server's key or time (422).
+
+    flask-jwt-extended answers with ``msg`` where everything else in Superset has ``message`` or ``errors``.
+    """
+    return response.status_code == 401 or (response.status_code == 422 and "msg" in _json_object(response))
+
+
+def refuses_csrf_token(response: httpx.Response) -> bool:
+    """Whether it was the CSRF token: its session has ended, or belongs to another server."""
+    return response.status_code == 400 and "CSRF" in error_message(response)
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def decode(response: httpx.Response, asked: str, settings: SupersetSettings) -> Any:
     """The body of a successful answer.
 
@@ -63,17 +84,13 @@ def decode(response: httpx.Response, asked: str, settings: SupersetSettings) -> 
 
 def error_message(response: httpx.Response) -> str:
     """What the server says went wrong: one of Superset's three kinds of error body, or the title of a page."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if isinstance(body, dict):
-        errors = body.get("errors")
-        if isinstance(errors, list) and errors:
-            return "; ".join(_text(_of_error(entry)) for entry in errors)[:_LONGEST_MESSAGE]
-        for key in ("message", "msg"):
-            if body.get(key):
-                return _text(body[key])[:_LONGEST_MESSAGE]
+    body = _json_object(response)
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors:
+        return "; ".join(_text(_of_error(entry)) for entry in errors)[:_LONGEST_MESSAGE]
+    for key in ("message", "msg"):
+        if body.get(key):
+            return _text(body[key])[:_LONGEST_MESSAGE]
     if is_html(response):
         title = _TITLE.search(response.text)
         return "an HTML page" + (f" with the title {' '.join(title[1].split())[:200]!r}" if title else "")
@@ -114,9 +131,9 @@ def error_from_response(
             details={"delivered": status not in _REJECTED, **_retry_after(response)},
             **common,
         )
-    if status in (401, 403):
+    if status in (401, 403) or refuses_token(response):
         return SupersetAuthenticationError(
-            "Superset refused the credentials." if status == 401 else "Superset refused access.",
+            "Superset refused access." if status == 403 else "Superset refused the credentials.",
             check=f"login and password of the Airflow connection {settings.conn_id!r} and the roles of that user.",
             **common,
         )

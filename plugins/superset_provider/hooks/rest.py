@@ -31,6 +31,8 @@ RENEWAL_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 LONGEST_PAUSE = 60.0
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# With these a token may have been refused; some have to be read to know.
+_REFUSALS = frozenset({400, 401, 422})
 
 Request = httpx.Request
 Response = httpx.Response
@@ -82,7 +84,7 @@ class SupersetLogin(httpx.Auth):
                 yield from self._obtain(request)
             used = self._sign(request)
             response = yield request
-            if response.status_code == httpx.codes.BAD_REQUEST:
+            if response.status_code in _REFUSALS:
                 response.read()
             if not self._drop_refused(used, response, refusals):
                 return
@@ -104,7 +106,7 @@ class SupersetLogin(httpx.Auth):
                         step = None
             used = self._sign(request)
             response = yield request
-            if response.status_code == httpx.codes.BAD_REQUEST:
+            if response.status_code in _REFUSALS:
                 await response.aread()
             if not self._drop_refused(used, response, refusals):
                 return
@@ -188,14 +190,14 @@ class SupersetLogin(httpx.Auth):
         :returns: Whether to send the request again.
         """
         status = response.status_code
-        if status in refusals:
+        if status not in _REFUSALS or status in refusals:
             return False
         refusals.add(status)
-        if status == httpx.codes.UNAUTHORIZED:
+        if protocol.refuses_token(response):
             if self._access == used.access:
                 self._access = None
             return True
-        if status == httpx.codes.BAD_REQUEST and used.csrf is not None and "CSRF" in response.text:
+        if used.csrf is not None and protocol.refuses_csrf_token(response):
             if self._csrf == used.csrf:
                 self._csrf = None
             return True

@@ -1,91 +1,23 @@
-"""A scripted Superset for tokens that expire, and a real one that is started once."""
+"""A scripted Superset for what a real one does not show on demand, and the hook to the real one."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import secrets
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from superset_provider.hooks.superset import SupersetHook
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-START_SECONDS = 240
-
-
-@dataclass(frozen=True)
-class RealSuperset:
-    """Where a real Superset is, and a database that it may read."""
-
-    address: str
-    user: str
-    password: str
-    database_uri: str
-
-
-@pytest.fixture(scope="session")
-def real_superset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSuperset]:
-    """The Superset that SUPERSET_URL names; otherwise one of our own, with an empty metadata database."""
-    if "SUPERSET_URL" in os.environ:
-        env = os.environ
-        yield RealSuperset(
-            env["SUPERSET_URL"], env["SUPERSET_USER"], env["SUPERSET_PASSWORD"], env["METADATA_POSTGRES_DSN"]
-        )
-        return
-    home = tmp_path_factory.mktemp("superset")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    password = secrets.token_urlsafe(16)
-    command = [
-        str(REPOSITORY / ".venv/superset/bin/python"),
-        str(Path(__file__).parent / "serve_superset.py"),
-        str(home),
-        str(port),
-    ]
-    with (home / "superset.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "SUPERSET_PASSWORD": password}
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _await_health(process, address, home / "superset.log")
-            yield RealSuperset(address, "admin", password, f"sqlite:///{home}/source.db")
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{address}/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.3)
-    pytest.fail(f"Superset did not start; its log ends with:\n{log.read_text()[-2000:]}")
+from tests.providers.superset.real import RealSuperset
+from tests.providers.superset.workshop import Workshop
 
 
 @pytest.fixture(scope="module")
 def hook(real_superset: Any) -> Iterator[SupersetHook]:
-    connection = {
-        "conn_type": "superset",
-        "host": real_superset.address,
-        "login": real_superset.user,
-        "password": real_superset.password,
-    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
+        patch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(real_superset.connection()))
         with SupersetHook() as opened:
             yield opened
 
@@ -148,3 +80,11 @@ def superset(server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> Script
     connection = {"conn_type": "superset", "host": server.address, "login": "admin", "password": "pass-word"}
     monkeypatch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
     return ScriptedSuperset(server, reply)
+
+
+@pytest.fixture
+def workshop(hook: SupersetHook, real_superset: RealSuperset) -> Iterator[Workshop]:
+    """Makes objects for one test."""
+    made = Workshop(hook, real_superset)
+    yield made
+    made.remove()
