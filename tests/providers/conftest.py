@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections import defaultdict
@@ -122,13 +123,19 @@ def reply() -> type[Reply]:
 
 
 class FakeTaskInstance:
-    """Collects what a task pushes to XCom."""
+    """Collects what a task pushes to XCom, and has what its previous run left there."""
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
+        self.previous: Any = None
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
+
+    def xcom_pull(self, *, task_ids: str, include_prior_dates: bool) -> Any:
+        assert task_ids
+        assert include_prior_dates
+        return self.previous
 
 
 @pytest.fixture
@@ -154,3 +161,12 @@ def _no_waiting_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     import tenacity.nap
 
     monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+@pytest.fixture
+def quiet_memory() -> Iterator[None]:
+    """Keeps the collector from going through what pytest and Airflow have in memory: that is not what is measured."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import secrets
@@ -278,12 +277,3 @@ def lake(real_dremio: RealDremio) -> Iterator[str]:
             source = hook.create_catalog_entity(real_dremio.source(name))
             yield f'"{name}"."{real_dremio.bucket}"'
             hook.delete_catalog_entity(source["id"])
-
-
-@pytest.fixture
-def quiet_memory() -> Iterator[None]:
-    """Keeps the collector from going through what pytest and Airflow have in memory: that is not what is measured."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()

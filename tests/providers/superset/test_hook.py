@@ -16,7 +16,6 @@ from superset_provider.exceptions import (
     SupersetTransientError,
 )
 from superset_provider.hooks.superset import SupersetHook
-from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
 ERRORS = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, SupersetError)]
 
@@ -115,54 +114,3 @@ def test_an_incomplete_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps({"conn_type": "superset", "host": "s"}))
     with pytest.raises(SupersetConfigurationError, match="lacks login, password"):
         SupersetHook().list_charts()
-
-
-def _dashboard(superset: Any, chart_data: Any) -> None:
-    ok = superset.reply
-    context = json.dumps({"datasource": {"id": 1, "type": "table"}, "queries": [{"columns": ["a"]}]})
-    board = {"id": 4, "url": "/superset/dashboard/sales/", "json_metadata": "{}", "position_json": "{}"}
-    chart = {"id": 8, "slice_name": "Sales", "query_context": context}
-    superset.guard("GET", "/api/v1/dashboard/sales", lambda _: ok(200, {"result": board}))
-    superset.guard("GET", "/api/v1/dashboard/4/charts", lambda _: ok(200, {"result": [{"id": 8}]}))
-    superset.guard("GET", "/api/v1/dashboard/4/datasets", lambda _: ok(200, {"result": []}))
-    superset.guard("GET", "/api/v1/chart/8", lambda _: ok(200, {"result": chart}))
-    superset.guard("GET", "/api/v1/me/", lambda _: ok(200, {"result": {"username": "admin"}}))
-    superset.guard("POST", "/api/v1/chart/data", chart_data)
-
-
-def test_a_cache_that_does_not_keep_is_a_failure_with_the_charts_name(superset: Any, context: Any) -> None:
-    _dashboard(superset, lambda _: superset.reply(200, {"result": [{"is_cached": None}]}))
-    operator = SupersetWarmDashboardOperator(task_id="warm", dashboards=["sales"])
-    with pytest.raises(exceptions.SupersetWarmingError, match="sales, Sales: the second read was no cache hit"):
-        operator.execute(context)
-
-
-def test_an_old_entry_is_no_proof(superset: Any, context: Any) -> None:
-    old = {"is_cached": True, "cached_dttm": "2020-01-01T00:00:00"}
-    _dashboard(superset, lambda _: superset.reply(200, {"result": [old]}))
-    with pytest.raises(exceptions.SupersetWarmingError, match="older than this warming"):
-        SupersetWarmDashboardOperator(task_id="warm", dashboards=["sales"]).execute(context)
-
-
-def test_a_busy_superset_is_worth_another_try(superset: Any, context: Any) -> None:
-    _dashboard(superset, lambda _: superset.reply(503, {"message": "busy"}))
-    with pytest.raises(SupersetTransientError, match=r"sales, Sales: .*busy"):
-        SupersetWarmDashboardOperator(task_id="warm", dashboards=["sales"]).execute(context)
-
-
-def test_a_killed_task_starts_no_further_query(superset: Any, context: Any, server: Any) -> None:
-    _dashboard(superset, lambda _: superset.reply(200, {"result": [{"is_cached": None}]}))
-    operator = SupersetWarmDashboardOperator(task_id="warm", dashboards=["sales"])
-    operator.on_kill()
-    with pytest.raises(SupersetTransientError, match="ended by a kill"):
-        operator.execute(context)
-    assert server.count("POST", "/api/v1/chart/data") == 0
-
-
-@pytest.mark.parametrize("arguments", [{"dashboards": []}, {"dashboards": ["a"], "concurrency": 0}])
-def test_arguments_are_checked_before_anything_is_sent(
-    arguments: Any, superset: Any, context: Any, server: Any
-) -> None:
-    with pytest.raises(SupersetConfigurationError):
-        SupersetWarmDashboardOperator(task_id="warm", **arguments).execute(context)
-    assert server.requests == []

@@ -166,8 +166,8 @@ def test_warming_makes_the_browsers_requests_hit(
     hook: SupersetHook, dashboard: Dashboard, context: dict[str, Any]
 ) -> None:
     operator = SupersetWarmDashboardOperator(task_id="warm", dashboards=[dashboard.slug])
-    summary = operator.execute(context)[dashboard.slug]
-    assert [(entry["kind"], entry["hit"]) for entry in summary["charts"]] == [
+    summary = operator.execute(context)
+    assert sorted((entry["kind"], entry["hit"]) for entry in summary["charts"]) == [
         ("chart", True),
         ("chart", True),
         ("filter_options", True),

@@ -1,0 +1,101 @@
+"""Loading what the pages of dashboards are made of, each object once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from superset_provider.browser.page import DashboardPage
+from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.warmer.request import PageAddress
+
+
+@dataclass(frozen=True)
+class LoadedPage:
+    """A dashboard with all that decides what a browser asks for it."""
+
+    dashboard: Mapping[str, Any]
+    charts: Sequence[Mapping[str, Any]]
+    datasets: Sequence[Mapping[str, Any]]
+    state: Mapping[str, Any] | None
+
+    @property
+    def dashboard_id(self) -> int:
+        """Its id."""
+        return int(self.dashboard["id"])
+
+    @property
+    def title(self) -> str:
+        """What people call it; an opened permalink has a name of its own."""
+        title = str(self.dashboard.get("dashboard_title") or self.dashboard.get("slug") or self.dashboard_id)
+        return f"{title} (permalink)" if self.state is not None else title
+
+    def open(self, option_row_limit: int) -> DashboardPage:
+        """The page, nothing of which has been asked yet."""
+        return DashboardPage.parse(
+            self.dashboard, self.charts, self.datasets, option_row_limit=option_row_limit, state=self.state
+        )
+
+    def dataset_name(self, dataset_id: int | None) -> str:
+        """``schema.table`` of a dataset, its id where the dashboard does not know it, empty for None."""
+        for dataset in self.datasets:
+            if dataset.get("id") == dataset_id:
+                table = str(dataset.get("table_name") or dataset.get("datasource_name"))
+                schema = dataset.get("schema")
+                return f"{schema}.{table}" if schema and "." not in table else table
+        return "" if dataset_id is None else str(dataset_id)
+
+    def timeout_owner(self, chart_id: int | None, dataset_id: int | None) -> str:
+        """Which object's cache timeout of -1 keeps a query out of the cache; the first that has one decides."""
+        chart = next((chart for chart in self.charts if chart.get("id") == chart_id), {})
+        if chart.get("cache_timeout") is not None:
+            return "the chart's"
+        dataset = next((dataset for dataset in self.datasets if dataset.get("id") == dataset_id), {})
+        # The dataset answers with its database's timeout where it has none (SqlaTable.cache_timeout).
+        return "its dataset's or its database's" if dataset.get("cache_timeout") is not None else "DATA_CACHE_CONFIG's"
+
+
+class PageLoader:
+    """Loads pages over one connection; what several of them have is asked once.
+
+    :param hook: An open hook of a user who sees the dashboards.
+    """
+
+    def __init__(self, hook: SupersetAsyncHook) -> None:
+        self._hook = hook
+        self._charts: dict[int, asyncio.Task[dict[str, Any]]] = {}
+        self._dashboards: dict[int, asyncio.Task[LoadedPage]] = {}
+
+    async def load(self, addresses: Sequence[PageAddress]) -> list[LoadedPage]:
+        """Load pages.
+
+        :raises SupersetError: A dashboard or one of its charts cannot be read.
+        """
+        return list(await asyncio.gather(*(self._load(address) for address in addresses)))
+
+    async def _load(self, address: PageAddress) -> LoadedPage:
+        task = self._dashboards.get(address.dashboard_id)
+        if task is None:
+            task = asyncio.ensure_future(self._dashboard(address.dashboard_id))
+            self._dashboards[address.dashboard_id] = task
+        plain = await task
+        if address.permalink is None:
+            return plain
+        found = await self._hook.request("GET", f"/api/v1/dashboard/permalink/{address.permalink}")
+        return LoadedPage(plain.dashboard, plain.charts, plain.datasets, found["state"])
+
+    async def _dashboard(self, dashboard_id: int) -> LoadedPage:
+        dashboard, charts, datasets = await asyncio.gather(
+            self._hook.get_dashboard(dashboard_id),
+            self._hook.get_dashboard_charts(dashboard_id),
+            self._hook.get_dashboard_datasets(dashboard_id),
+        )
+        full = await asyncio.gather(*(self._chart(int(chart["id"])) for chart in charts))
+        return LoadedPage(dashboard, full, datasets, None)
+
+    async def _chart(self, chart_id: int) -> dict[str, Any]:
+        if chart_id not in self._charts:
+            self._charts[chart_id] = asyncio.ensure_future(self._hook.get_chart(chart_id))
+        return {**await self._charts[chart_id], "id": chart_id}

@@ -1,0 +1,310 @@
+"""One user's visit to all pages: every query asked once, in parallel, slowest first, and its hit proven."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+
+from superset_provider import protocol
+from superset_provider.browser.page import DashboardPage, PageQuery
+from superset_provider.exceptions import (
+    SupersetAuthenticationError,
+    SupersetChartDataError,
+    SupersetError,
+    SupersetTerminalError,
+    SupersetTransientError,
+)
+from superset_provider.warmer.outcomes import Failure, Outcome, Reason
+from superset_provider.warmer.pages import LoadedPage
+from superset_provider.warmer.proof import Answer, decode, has_filters, judge
+
+
+class Sender(Protocol):
+    """What a visit needs of a client: hooks have it, and the client of a service user."""
+
+    async def send(  # noqa: D102  # the clients document it
+        self, method: str, path: str, *, idempotent: bool | None = None, **options: Any
+    ) -> httpx.Response: ...
+
+
+@dataclass
+class Page:
+    """A loaded page and what this visit has asked of it."""
+
+    loaded: LoadedPage
+    browser: DashboardPage
+
+
+@dataclass(eq=False)
+class Job:
+    """One query of this visit, for all charts that ask it."""
+
+    owners: list[tuple[Page, PageQuery]]
+    cold_ms: float | None = None
+    warm_ms: float | None = None
+    filled: Answer | None = None
+    answered: bool = False
+    done: bool = False
+    failure: Failure | None = None
+
+    @property
+    def query(self) -> PageQuery:
+        """What is asked."""
+        return self.owners[0][1]
+
+    @property
+    def loaded(self) -> LoadedPage:
+        """The page that was first to ask it."""
+        return self.owners[0][0].loaded
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset it reads."""
+        return self.loaded.dataset_name(self.query.dataset_id)
+
+
+@dataclass
+class Rules:
+    """How a visit asks.
+
+    :param user: Whose visit it is, for people.
+    :param concurrency: Cold queries at the same time.
+    :param query_timeout: Seconds for one query.
+    :param accept_since: For a query the time, by Superset's clock, from which on an entry that is there already counts;
+        None asks with ``force`` at once.
+    :param accept_until: Unix time by Superset's clock until which such an entry has to last.
+    :param verify: Whether hits are proven.
+    :param durations: Milliseconds of earlier cold queries by :attr:`Outcome.duration_key`.
+    :param diagnose: Told a query and whether it hit; may say what is wrong with the whole cache.
+    """
+
+    user: str
+    concurrency: int
+    query_timeout: float
+    accept_since: Callable[[PageQuery], datetime | None]
+    accept_until: float
+    verify: bool
+    durations: Mapping[str, float]
+    diagnose: Callable[[Job], Awaitable[Failure | None]] | None = None
+
+
+@dataclass
+class Visit:
+    """Asks what all pages ask, as one user.
+
+    :param sender: A client that is logged in as that user.
+    :param loaded: The pages.
+    :param rules: How to ask.
+    :param option_row_limit: Superset's NATIVE_FILTER_DEFAULT_ROW_LIMIT.
+    :param progress: Called when a query is done.
+    """
+
+    sender: Sender
+    loaded: Sequence[LoadedPage]
+    rules: Rules
+    option_row_limit: int
+    progress: Callable[[Visit], None]
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pages = [Page(loaded, loaded.open(self.option_row_limit)) for loaded in self.loaded]
+        self._queue: asyncio.PriorityQueue[tuple[int, float, int, Job]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
+        self._proofs = asyncio.Semaphore(self.rules.concurrency)
+        self._hopeless: Failure | None = None
+
+    async def run(self, seconds: float) -> list[Outcome]:
+        """Ask everything.
+
+        :param seconds: What is not done by then is not reached.
+        :returns: One outcome for each query of each page.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ask_all()
+        except TimeoutError:
+            self._give_up()
+        return self._outcomes()
+
+    async def _ask_all(self) -> None:
+        for page in self._pages:
+            self._take(page)
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._work(group)) for _ in range(self.rules.concurrency)]
+            await self._queue.join()
+            for worker in workers:
+                worker.cancel()
+
+    def _take(self, page: Page) -> None:
+        """Queue what the page can ask now."""
+        for query in page.browser.due():
+            job = self.jobs.get(query.identity)
+            if job is None:
+                self.jobs[query.identity] = job = Job([(page, query)])
+                self._queue.put_nowait((*self._priority(job), next(self._numbers), job))
+            else:
+                job.owners.append((page, query))
+                if job.answered:
+                    self._learn(job, page, query)
+
+    def _priority(self, job: Job) -> tuple[int, float]:
+        """Options first, since charts may wait for them; then what was slowest last time, before all what is new."""
+        known = self.rules.durations.get(self._outcome(job, *job.owners[0]).duration_key)
+        return (0 if job.query.kind == "filter_options" else 1), -known if known is not None else float("-inf")
+
+    def _learn(self, job: Job, page: Page, query: PageQuery) -> None:
+        if query.kind == "filter_options":
+            page.browser.learn(query, job.filled.result[0].rows if job.filled and job.filled.result else [])
+            self._take(page)
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            *_, job = await self._queue.get()
+            try:
+                await self._fill(job)
+                job.answered = True
+                for page, query in list(job.owners):
+                    self._learn(job, page, query)
+                if job.failure is None and not job.done and self.rules.verify:
+                    # Proofs have slots of their own: while one is read, the next cold query runs already.
+                    group.create_task(self._prove(job))
+                else:
+                    self._finish(job)
+            finally:
+                self._queue.task_done()
+
+    async def _fill(self, job: Job) -> None:
+        """Have the cache filled, unless it has a fresh entry."""
+        if self._hopeless is not None:
+            job.failure = self._hopeless
+            return
+        since = self.rules.accept_since(job.query)
+        if since is not None:
+            found = await self._ask(job, force=False)
+            if found is None:
+                return
+            answer, milliseconds = found
+            if answer.fresh(since) and self._lasts(answer):
+                job.filled, job.warm_ms, job.done = answer, milliseconds, True
+                return
+            if not any(entry.is_cached for entry in answer.result):
+                job.filled, job.cold_ms = answer, milliseconds
+                return
+        if (found := await self._ask(job, force=True)) is not None:
+            job.filled, job.cold_ms = found
+
+    def _lasts(self, answer: Answer) -> bool:
+        return answer.expires_at is None or answer.expires_at > self.rules.accept_until
+
+    async def _prove(self, job: Job) -> None:
+        async with self._proofs:
+            found = await self._ask(job, force=False)
+        if found is not None and job.filled is not None:
+            again, job.warm_ms = found
+            job.failure = judge(job.filled, again, has_filters(job.query.body))
+            if job.failure is not None and job.failure.reason is Reason.TIMEOUT_DISABLED:
+                owner = job.loaded.timeout_owner(job.query.chart_id, job.query.dataset_id)
+                job.failure = Failure(Reason.TIMEOUT_DISABLED, f"{owner} cache timeout is -1: it is never cached")
+            if self.rules.diagnose is not None and (verdict := await self.rules.diagnose(job)) is not None:
+                self._hopeless = job.failure = verdict
+        self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        job.done = True
+        self.progress(self)
+
+    async def _ask(self, job: Job, *, force: bool) -> tuple[Answer, float] | None:
+        """Ask once; None when the job has failed."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.rules.query_timeout):
+                answer = await ask(self.sender, job, force=force)
+        except TimeoutError:
+            message = f"it was cut after {self.rules.query_timeout:g} s; its database may still be at it"
+            job.failure = Failure(Reason.TOO_SLOW, message)
+        except (SupersetError, msgspec.DecodeError) as error:
+            job.failure = _failure(error, job)
+        else:
+            if answer.result and answer.error is None:
+                return answer, (time.perf_counter() - started) * 1000
+            queued = "Superset has put it into a queue: switch the feature flag GLOBAL_ASYNC_QUERIES off"
+            job.failure = Failure(Reason.QUERY_FAILED, answer.error or queued)
+        return None
+
+    def _give_up(self) -> None:
+        """Find out what was never reached."""
+        for job in list(self.jobs.values()):
+            if not job.answered:
+                job.answered = True
+                for page, query in list(job.owners):
+                    self._learn(job, page, query)
+        for job in self.jobs.values():
+            if not job.done and job.failure is None:
+                job.failure = Failure(Reason.NOT_REACHED, "the warm-up ran out of time before it was done")
+
+    def _outcomes(self) -> list[Outcome]:
+        for job in self.jobs.values():
+            # What is wrong with the whole cache is wrong with what was asked before it was found out.
+            job.failure = job.failure or self._hopeless
+        found = [
+            self._outcome(job, page, query, shared=number > 0)
+            for job in self.jobs.values()
+            for number, (page, query) in enumerate(job.owners)
+        ]
+        for page in self._pages:
+            for name, chart_id, reason in page.browser.problems:
+                failure = Failure(Reason.QUERY_UNKNOWN, reason)
+                found.append(Outcome(page.loaded.title, name, chart_id, "chart", "", self.rules.user, failure=failure))
+        return found
+
+    def _outcome(self, job: Job, page: Page, query: PageQuery, *, shared: bool = False) -> Outcome:
+        return Outcome(
+            dashboard=page.loaded.title,
+            chart=query.name,
+            chart_id=query.chart_id,
+            kind=query.kind,
+            dataset=page.loaded.dataset_name(query.dataset_id),
+            user=self.rules.user,
+            cold_ms=job.cold_ms,
+            warm_ms=job.warm_ms,
+            rows=job.filled.row_count if job.filled is not None else None,
+            shared=shared,
+            expires_at=job.filled.expires_at if job.filled is not None else None,
+            failure=job.failure,
+        )
+
+
+async def ask(sender: Sender, job: Job, *, force: bool) -> Answer:
+    """Ask for a query's data as a browser does.
+
+    :raises SupersetError: It failed.
+    :raises msgspec.DecodeError: The answer is none of Superset's.
+    """
+    params: dict[str, Any] = {"dashboard_id": job.loaded.dashboard_id}
+    if job.query.chart_id is not None:
+        # The server reads the chart's own cache timeout through slice_id.
+        params["form_data"] = json.dumps({"slice_id": job.query.chart_id})
+    body = job.query.request_body(force=force)
+    response = await sender.send("POST", protocol.CHART_DATA_PATH, json=body, params=params, idempotent=True)
+    return decode(response.content)
+
+
+def _failure(error: SupersetError | msgspec.DecodeError, job: Job) -> Failure:
+    if isinstance(error, SupersetTransientError):
+        return Failure(Reason.SERVER_BUSY, error.received or error.message)
+    if isinstance(error, SupersetAuthenticationError):
+        return Failure(Reason.FORBIDDEN, f"this user may not read it: {error.received or error.message}")
+    if isinstance(error, SupersetTerminalError):
+        known = protocol.chart_data_error(error, job.query.name, job.dataset)
+        message = known.database_message if isinstance(known, SupersetChartDataError) else None
+        return Failure(Reason.QUERY_FAILED, message or error.received or error.message)
+    return Failure(Reason.QUERY_FAILED, "the answer does not come from Superset: a proxy may have answered")

@@ -1,0 +1,88 @@
+"""A dashboard on the scripted Superset, with a cache whose flaws a test chooses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+
+class ScriptedDashboard:
+    """Dashboard ``sales`` with charts 1 to ``charts``, each with a query of its own, and Superset's cache behind them.
+
+    :param superset: The scripted server.
+    :param charts: How many.
+    :param same_query: Whether all charts ask the same.
+    """
+
+    def __init__(self, superset: Any, charts: int = 1, *, same_query: bool = False) -> None:
+        self.superset = superset
+        self.keeps = True
+        self.delay: Callable[[int], float] = lambda chart: 0.0
+        self.entry: Callable[[dict[str, Any], int], dict[str, Any]] = lambda entry, reads: entry
+        self.forced: list[int] = []
+        self.most_at_once = 0
+        self.rows = b'[{"a": 1}]'
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._cache: dict[int, dict[str, Any]] = {}
+        self._reads = itertools.count()
+        numbers = range(1, charts + 1)
+        board = {
+            "id": 4,
+            "dashboard_title": "Sales",
+            "url": "/superset/dashboard/sales/",
+            "json_metadata": "{}",
+            "position_json": "{}",
+        }
+        self._get("dashboard/sales", board)
+        self._get("dashboard/4", board)
+        self._get("dashboard/4/charts", [{"id": number} for number in numbers])
+        self._get("dashboard/4/datasets", [{"id": 1, "table_name": "orders", "schema": "gold"}])
+        self._get("me/", {"username": "admin"})
+        for number in numbers:
+            query = {"columns": ["a"], "row_limit": 1 if same_query else number}
+            context = {"datasource": {"id": 1, "type": "table"}, "queries": [query]}
+            chart = {"slice_name": f"Chart {number}", "query_context": json.dumps(context)}
+            self._get(f"chart/{number}", chart)
+        superset.guard("POST", "/api/v1/chart/data", self.chart_data)
+
+    def _get(self, path: str, result: Any) -> None:
+        self.superset.guard("GET", f"/api/v1/{path}", lambda _: self.superset.reply(200, {"result": result}))
+
+    def chart_data(self, request: Any) -> Any:
+        """Answer as Superset does: from the cache, or slowly."""
+        number, force = int(request.body["queries"][0]["row_limit"]), bool(request.body["force"])
+        entry = None if force else self._cache.get(number)
+        if entry is None:
+            with self._lock:
+                self.forced.append(number)
+                self._at_once += 1
+                self.most_at_once = max(self.most_at_once, self._at_once)
+            time.sleep(self.delay(number))
+            with self._lock:
+                self._at_once -= 1
+            now = datetime.now(UTC).replace(microsecond=0)
+            entry = {
+                "cache_key": f"k{number}",
+                "is_cached": None,
+                "queried_dttm": now.isoformat(),
+                "cache_timeout": 3600,
+                "rowcount": 1,
+            }
+            if self.keeps:
+                self._cache[number] = {**entry, "is_cached": True, "cached_dttm": now.replace(tzinfo=None).isoformat()}
+        entry = self.entry(dict(entry), next(self._reads))
+        # The rows are JSON already: writing many of them would hold up the event loop of the test's own process.
+        raw = b'{"result": [' + json.dumps(entry).encode()[:-1] + b', "data": ' + self.rows + b"}]}"
+        return self.superset.reply(200, raw=raw)
+
+    def age(self, seconds: float) -> None:
+        """Make all entries older."""
+        for entry in self._cache.values():
+            at = datetime.fromtimestamp(datetime.fromisoformat(entry["queried_dttm"]).timestamp() - seconds, UTC)
+            entry.update(queried_dttm=at.isoformat(), cached_dttm=at.replace(tzinfo=None).isoformat())

@@ -1,0 +1,204 @@
+"""How a warm-up asks, and what it makes of a Superset that a healthy one cannot be brought to be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from superset_provider.exceptions import (
+    SupersetConfigurationError,
+    SupersetTransientError,
+    SupersetWarmingError,
+)
+from superset_provider.operators.warm_dashboard import RESULT_KEY, SupersetWarmDashboardOperator
+
+from tests.providers.superset.scripted_dashboard import ScriptedDashboard
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts are real in production and zero here; what is repeated, and how often, stays."""
+    monkeypatch.setattr("superset_provider.hooks.rest._pause", lambda state: 0.0)
+
+
+def operator(**arguments: Any) -> SupersetWarmDashboardOperator:
+    return SupersetWarmDashboardOperator(task_id="warm", **{"dashboards": ["sales"], **arguments})
+
+
+def reasons(context: Any) -> set[str]:
+    """Why queries are not warm, as a failed task left it in XCom."""
+    return {chart["reason"] for chart in context["ti"].pushed[RESULT_KEY]["charts"]}
+
+
+def test_cold_queries_run_in_parallel_but_not_more_than_allowed(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=12)
+    board.delay = lambda chart: 0.15
+    started = time.monotonic()
+    result = operator(concurrency=3).execute(context)
+    assert (result["warm"], board.most_at_once) == (12, 3)
+    assert time.monotonic() - started < 12 * 0.15 * 0.75
+
+
+def test_the_slowest_of_the_last_run_come_first_and_new_ones_before_them(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=4)
+    durations = {"superset_default/1": 10.0, "superset_default/2": 900.0, "superset_default/4": 50.0}
+    context["ti"].previous = {"durations": durations}
+    result = operator(concurrency=1).execute(context)
+    assert board.forced == [3, 2, 4, 1]
+    assert set(result["durations"]) == {*durations, "superset_default/3"}
+
+
+def test_one_query_is_never_asked_twice(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=5, same_query=True)
+    result = operator(dashboards=["sales", 4]).execute(context)
+    assert len(board.forced) == 1
+    assert [chart["shared"] for chart in result["charts"]] == [False, True, True, True, True]
+    assert {chart["hit"] for chart in result["charts"]} == {True}
+
+
+def test_a_cache_that_keeps_nothing_is_named_and_not_asked_to_the_end(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=40)
+    board.keeps = False
+    board.delay = lambda chart: 0.05
+    with pytest.raises(SupersetWarmingError, match=r"40 of 40 queries are not warm.*DATA_CACHE_CONFIG is NullCache"):
+        operator(concurrency=2).execute(context)
+    assert reasons(context) == {"cache disabled"}
+    assert len({*board.forced}) < 20
+
+
+def test_workers_that_do_not_share_their_cache_are_named_although_one_of_them_hits(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=3)
+    # The first two reads fill the cache and prove the hit; those over new connections reach another worker.
+    board.entry = lambda entry, reads: {**entry, "is_cached": True if entry["is_cached"] and reads < 3 else None}
+    with pytest.raises(SupersetWarmingError, match="each of Superset's workers has a cache of its own"):
+        operator(concurrency=1).execute(context)
+    assert "cache not shared" in reasons(context)
+
+
+def test_a_forced_read_that_is_not_stored_is_no_proof(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset)
+    operator().execute(context)
+    board.age(3000)
+    board.keeps = False
+    with pytest.raises(SupersetWarmingError, match="older than this warm-up"):
+        operator().execute(context)
+    assert reasons(context) == {"not stored"}
+
+
+def test_a_key_that_changes_from_read_to_read_is_named(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset)
+    board.entry = lambda entry, reads: {**entry, "cache_key": f"k{reads}"}
+    with pytest.raises(SupersetWarmingError, match=r"Sales, Chart 1 on dataset gold\.orders.*two cache keys"):
+        operator().execute(context)
+    assert reasons(context) == {"key mismatch"}
+
+
+def test_a_busy_superset_is_asked_again(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=2)
+    busy = [superset.reply(429, {"message": "50 per 1 second"}), superset.reply(502, {}), superset.reply(503, {})]
+
+    def chart_data(request: Any) -> Any:
+        return busy.pop() if busy else board.chart_data(request)
+
+    superset.guard("POST", "/api/v1/chart/data", chart_data)
+    assert operator(concurrency=1).execute(context)["warm"] == 2
+    assert busy == []
+
+
+def test_one_that_stays_busy_is_worth_another_try_of_the_task(superset: Any, context: Any) -> None:
+    ScriptedDashboard(superset)
+    superset.guard("POST", "/api/v1/chart/data", lambda _: superset.reply(503, {"message": "busy"}))
+    with pytest.raises(SupersetTransientError, match=r"Sales, Chart 1 .*busy"):
+        operator().execute(context)
+
+
+def test_a_queue_instead_of_an_answer_is_named(superset: Any, context: Any) -> None:
+    ScriptedDashboard(superset)
+    superset.guard("POST", "/api/v1/chart/data", lambda _: superset.reply(202, {"job_id": "j", "status": "pending"}))
+    with pytest.raises(SupersetWarmingError, match="GLOBAL_ASYNC_QUERIES"):
+        operator().execute(context)
+
+
+def test_a_slow_chart_is_cut_and_the_others_go_on(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=4)
+    board.delay = lambda chart: 3.0 if chart == 2 else 0.0
+    started = time.monotonic()
+    with pytest.raises(SupersetTransientError, match=r"1 of 4 .*Chart 2.*too slow: it was cut after 0\.5 s"):
+        operator(query_timeout=0.5, concurrency=1).execute(context)
+    assert time.monotonic() - started < 2.5
+    hits = {chart["chart_id"]: chart["hit"] for chart in context["ti"].pushed[RESULT_KEY]["charts"]}
+    assert hits == {1: True, 2: False, 3: True, 4: True}
+
+
+def test_what_the_timeout_leaves_is_named(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=6)
+    board.delay = lambda chart: 0.4
+    with pytest.raises(SupersetTransientError, match="not reached: the warm-up ran out of time"):
+        operator(timeout=1.3, concurrency=1).execute(context)
+    result = context["ti"].pushed[RESULT_KEY]
+    assert 0 < result["failed"] < 6
+    assert result["queries"] == 6
+    assert len(board.forced) < 6
+
+
+def test_a_kill_gives_up_what_is_asked_and_starts_nothing_more(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=8)
+    board.delay = lambda chart: 3.0
+    task = operator(concurrency=2)
+    threading.Timer(1.0, task.on_kill).start()
+    started = time.monotonic()
+    with pytest.raises(SupersetTransientError, match="ended by a kill"):
+        task.execute(context)
+    assert time.monotonic() - started < 2.5
+    assert len(board.forced) == 2
+
+
+def test_a_task_that_was_killed_before_asks_nothing(superset: Any, context: Any, server: Any) -> None:
+    ScriptedDashboard(superset)
+    task = operator()
+    task.on_kill()
+    with pytest.raises(SupersetTransientError, match="ended by a kill"):
+        task.execute(context)
+    assert server.requests == []
+
+
+def test_failures_below_the_threshold_or_only_warned_of_let_the_task_succeed(
+    superset: Any, context: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = ScriptedDashboard(superset, charts=4)
+    board.entry = lambda entry, reads: {**entry, "error": "no such column"} if entry["cache_key"] == "k3" else entry
+    with pytest.raises(SupersetWarmingError, match="1 of 4") as caught:
+        operator().execute(context)
+    assert [failure["chart"] for failure in caught.value.failures] == ["Chart 3"]
+    for tolerant in ({"on_failure": "warn"}, {"max_failures": 1}, {"max_failure_share": 0.25}):
+        result = operator(**tolerant).execute(context)
+        assert (result["warm"], result["failed"]) == (3, 1)
+        assert "Sales, Chart 3 on dataset gold.orders, as superset_default: query failed: no such column" in (
+            capsys.readouterr().out
+        )
+    with pytest.raises(SupersetWarmingError):
+        operator(max_failure_share=0.2).execute(context)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"dashboards": []}, "names no dashboard"),
+        ({"concurrency": 0}, "concurrency 0"),
+        ({"on_failure": "ignore"}, "on_failure"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_sent(
+    arguments: Any, named: str, superset: Any, context: Any, server: Any
+) -> None:
+    with pytest.raises(SupersetConfigurationError, match=named):
+        operator(**arguments).execute(context)
+    assert server.requests == []
+
+
+def test_a_time_that_is_none_is_named(superset: Any, context: Any) -> None:
+    ScriptedDashboard(superset)
+    with pytest.raises(SupersetConfigurationError, match="changed_since 'yesterday'"):
+        operator(only_stale=True, changed_since="yesterday").execute(context)
