@@ -13,15 +13,21 @@ DEFAULT_CONN_ID = "superset_default"
 DEFAULT_PORT = 8088
 # What POST /api/v1/security/login takes (flask_appbuilder/security/api.py).
 PROVIDERS = ("db", "ldap")
-EXTRA_FIELDS = ("ca_file", "provider", "tls", "verify")
+PASSWORD, API_KEY = "password", "api_key"  # the names of two ways to log in
+AUTHENTICATIONS = (PASSWORD, API_KEY)
+EXTRA_FIELDS = ("auth", "ca_file", "provider", "tls", "verify")
 # What connections of other clients of Superset hold, and where it belongs here.
 _FOREIGN_FIELDS = {
+    "access_token": f"the Password field, with auth = {API_KEY}",
+    "api_key": f"the Password field, with auth = {API_KEY}",
+    "api_token": f"the Password field, with auth = {API_KEY}",
     "auth_provider": "provider",
-    "auth_type": "provider",
+    "auth_type": "auth",
     "base_url": "the Host field",
     "endpoint_url": "the Host field",
     "password": "the Password field",
     "ssl": "tls",
+    "token": f"the Password field, with auth = {API_KEY}",
     "url": "the Host field",
     "use_ssl": "tls",
     "user": "the User field",
@@ -35,7 +41,9 @@ class SupersetSettings:
     """Where a Superset is and how to log in.
 
     :param address: Root of Superset, for example ``http://127.0.0.1:8088``; with a path where it lives under one.
+    :param password: The password, or the API key where ``auth`` says so.
     :param provider: Who checks the password for Superset: ``db`` or ``ldap``.
+    :param auth: ``password`` or ``api_key``.
     :param verify: Whether the server's certificate is checked.
     :param ca_file: PEM file with the authorities it is checked against; by default the system's.
     """
@@ -47,6 +55,7 @@ class SupersetSettings:
     provider: str = "db"
     verify: bool = True
     ca_file: str | None = None
+    auth: str = PASSWORD
 
     @classmethod
     def from_connection(cls, conn: Any) -> SupersetSettings:
@@ -59,26 +68,30 @@ class SupersetSettings:
         extra: Mapping[str, Any] = conn.extra_dejson
         where = f"The Airflow connection {conn.conn_id!r}"
         _refuse_unknown(where, extra)
-        missing = [name for name in ("host", "login", "password") if not getattr(conn, name)]
+        auth = _choice(where, extra, "auth", AUTHENTICATIONS)
+        needed = ["host", *(["login"] if auth == PASSWORD else []), "password"]
+        missing = [name for name in needed if not getattr(conn, name)]
         if missing:
             raise SupersetConfigurationError(
                 f"{where} lacks {', '.join(missing)}.",
-                check="complete the connection (type superset: host, port, login, password).",
-            )
-        provider = str(extra.get("provider") or "db").lower()
-        if provider not in PROVIDERS:
-            raise SupersetConfigurationError(
-                f"{where} has provider {provider!r}.", check=f"allowed are {', '.join(PROVIDERS)}."
+                check="complete the connection (type superset: host, port, login, password; an API key goes into "
+                "password).",
             )
         return cls(
             conn_id=str(conn.conn_id),
             address=_address(where, conn, extra),
-            login=str(conn.login),
+            login=str(conn.login or ""),
             password=str(conn.password),
-            provider=provider,
+            provider=_choice(where, extra, "provider", PROVIDERS),
             verify=_as_bool(extra.get("verify"), default=True),
             ca_file=str(extra.get("ca_file") or "") or None,
+            auth=auth,
         )
+
+    @property
+    def who(self) -> str:
+        """As whom we are logged in, for messages."""
+        return self.login or "the owner of the API key"
 
     def tls_context(self) -> ssl.SSLContext | bool:
         """What httpx checks certificates with.
@@ -109,6 +122,13 @@ def _refuse_unknown(where: str, extra: Mapping[str, Any]) -> None:
         f"{where} has the unknown extra {', '.join(unknown)}.",
         check=f"allowed are {', '.join(EXTRA_FIELDS)}." + (f" {moved}." if moved else ""),
     )
+
+
+def _choice(where: str, extra: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
+    value = str(extra.get(name) or allowed[0]).lower()
+    if value not in allowed:
+        raise SupersetConfigurationError(f"{where} has {name} {value!r}.", check=f"allowed are {', '.join(allowed)}.")
+    return value
 
 
 def _address(where: str, conn: Any, extra: Mapping[str, Any]) -> str:

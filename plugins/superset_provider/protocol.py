@@ -9,15 +9,17 @@ from typing import Any
 
 import httpx
 
-from superset_provider.connection import SupersetSettings
+from superset_provider.connection import API_KEY, SupersetSettings
 from superset_provider.exceptions import (
     SupersetAuthenticationError,
     SupersetChartDataError,
+    SupersetConfigurationError,
     SupersetError,
     SupersetNotFoundError,
     SupersetTerminalError,
     SupersetTransientError,
 )
+from superset_provider.permissions import needed_right
 
 LOGIN_PATH = "/api/v1/security/login"
 REFRESH_PATH = "/api/v1/security/refresh"
@@ -71,15 +73,16 @@ def decode(response: httpx.Response, asked: str, settings: SupersetSettings) -> 
             pass
     elif not is_html(response):
         return response.content
-    raise SupersetTerminalError(
-        "The answer does not come from Superset's API.",
-        asked=asked,
-        address=settings.address,
-        received=f"{response.status_code} {error_message(response)}",
-        check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy or a login page in front of Superset "
-        "may have answered, or Superset lives under another path.",
-        status_code=response.status_code,
-    )
+    raise _foreign_answer(settings, _facts(response, asked, settings))
+
+
+def _facts(response: httpx.Response, asked: str, settings: SupersetSettings) -> dict[str, Any]:
+    return {
+        "asked": asked,
+        "address": settings.address,
+        "received": f"{response.status_code} {error_message(response)}",
+        "status_code": response.status_code,
+    }
 
 
 def error_message(response: httpx.Response) -> str:
@@ -118,12 +121,7 @@ def error_from_response(
     :param idempotent: Whether the request may be sent again after Superset failed on it (500).
     """
     status = response.status_code
-    common: dict[str, Any] = {
-        "asked": asked,
-        "address": settings.address,
-        "received": f"{status} {error_message(response)}",
-        "status_code": status,
-    }
+    common = _facts(response, asked, settings)
     if status in _TRANSIENT or (status >= 500 and idempotent):
         return SupersetTransientError(
             "Superset cannot answer at the moment.",
@@ -131,12 +129,21 @@ def error_from_response(
             details={"delivered": status not in _REJECTED, **_retry_after(response)},
             **common,
         )
-    if status in (401, 403) or refuses_token(response):
-        return SupersetAuthenticationError(
-            "Superset refused access." if status == 403 else "Superset refused the credentials.",
-            check=f"login and password of the Airflow connection {settings.conn_id!r} and the roles of that user.",
+    if response.is_redirect:
+        return SupersetTerminalError(
+            f"The answer leads to {response.headers.get('location', 'another place')}.",
+            check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy's login page, or http where "
+            "Superset wants https.",
             **common,
         )
+    if is_html(response):
+        return _foreign_answer(settings, common)
+    if status == 403:
+        return SupersetAuthenticationError(
+            "Superset refused access.", check=_missing_access(response, asked, settings), **common
+        )
+    if refuses_token(response) or (LOGIN_PATH in asked and status == 400):
+        return SupersetAuthenticationError("Superset refused the credentials.", check=_login_of(settings), **common)
     if status == 404:
         return SupersetNotFoundError(
             "Superset does not have it, or this user may not see it.",
@@ -149,14 +156,35 @@ def error_from_response(
             check="Superset's own log; it hides the reason from its clients.",
             **common,
         )
-    if response.is_redirect:
-        return SupersetTerminalError(
-            f"The answer leads to {response.headers.get('location', 'another place')}.",
-            check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy's login page, or http where "
-            "Superset wants https.",
-            **common,
-        )
     return SupersetTerminalError("Superset refused the request.", check="the message of the server.", **common)
+
+
+def _login_of(settings: SupersetSettings) -> str:
+    where = f"of the Airflow connection {settings.conn_id!r}"
+    if settings.auth == API_KEY:
+        return f"the API key in the password field {where}, and FAB_API_KEY_ENABLED in Superset's configuration."
+    return f"login, password and provider ({settings.provider}) {where}."
+
+
+def _missing_access(response: httpx.Response, asked: str, settings: SupersetSettings) -> str:
+    """Which right is missing: Superset says it for datasets only."""
+    for error in _json_object(response).get("errors") or ():
+        dataset = error.get("extra", {}).get("datasource_name") if isinstance(error, dict) else None
+        if dataset:
+            return f"that a role of {settings.who} has 'datasource access' on the dataset {dataset!r}."
+    right = needed_right(*asked.split(" ", 1))
+    if right is None:
+        return f"the roles of {settings.who}."
+    return f"that a role of {settings.who} has the right {right!r}; an object is changed by its owners only."
+
+
+def _foreign_answer(settings: SupersetSettings, common: dict[str, Any]) -> SupersetTerminalError:
+    return SupersetTerminalError(
+        "The answer does not come from Superset's API.",
+        check=f"the host of the Airflow connection {settings.conn_id!r}: a proxy or a login page in front of Superset "
+        "may have answered, or Superset lives under another path.",
+        **common,
+    )
 
 
 def _retry_after(response: httpx.Response) -> dict[str, float]:
@@ -170,8 +198,16 @@ def _retry_after(response: httpx.Response) -> dict[str, float]:
         return {}
 
 
-def error_from_transport(error: httpx.TransportError, asked: str, settings: SupersetSettings) -> SupersetTransientError:
-    """The exception a failed connection or a timeout stands for."""
+def error_from_transport(error: httpx.TransportError, asked: str, settings: SupersetSettings) -> SupersetError:
+    """The exception a failed connection, a certificate that nobody vouches for, or a timeout stands for."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return SupersetConfigurationError(
+            "The certificate of Superset is not to be trusted.",
+            asked=asked,
+            address=settings.address,
+            received=str(error),
+            check=f"ca_file of the Airflow connection {settings.conn_id!r}, or verify in a test network.",
+        )
     undelivered = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
     return SupersetTransientError(

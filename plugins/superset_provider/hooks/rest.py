@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import json as json_module
 import threading
 import time
@@ -23,7 +24,7 @@ from tenacity import (
 )
 
 from superset_provider import protocol
-from superset_provider.connection import SupersetSettings
+from superset_provider.connection import API_KEY, SupersetSettings
 from superset_provider.exceptions import SupersetAuthenticationError, SupersetError, SupersetTerminalError
 
 # A token is replaced so many seconds before Superset says that it ends, but never before half of its life.
@@ -60,14 +61,15 @@ class _Signature:
 class SupersetLogin(httpx.Auth):
     """Trades user and password for tokens on the first request, renews the access token before it ends or when the
     server no longer takes it, logs in again when the refresh token is used up, and signs what changes something with a
-    CSRF token and the session cookie that belongs to it.
+    CSRF token and the session cookie that belongs to it. An API key takes the place of the access token and is never
+    renewed.
 
     :param settings: Where and as whom.
     """
 
     def __init__(self, settings: SupersetSettings) -> None:
         self._settings = settings
-        self._access: str | None = None
+        self._access = settings.password if settings.auth == API_KEY else None
         self._refresh: str | None = None
         self._renew_at = float("inf")
         self._csrf: str | None = None
@@ -115,7 +117,7 @@ class SupersetLogin(httpx.Auth):
         """Ask for whatever the request needs and is not there."""
         if self._refused is not None:
             # Asking again with the same password would only lock the account.
-            raise self._refused
+            raise copy.copy(self._refused)
         if self._access is not None and time.monotonic() >= self._renew_at:
             self._access = None
         if self._access is None and self._refresh is not None:
@@ -194,6 +196,8 @@ class SupersetLogin(httpx.Auth):
             return False
         refusals.add(status)
         if protocol.refuses_token(response):
+            if self._settings.auth == API_KEY:
+                return False
             if self._access == used.access:
                 self._access = None
             return True

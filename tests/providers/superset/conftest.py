@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from superset_provider import protocol
 from superset_provider.hooks.superset import SupersetHook
 
 from tests.providers.superset.real import RealSuperset
@@ -30,21 +33,29 @@ class ScriptedSuperset:
         self.valid: set[str] = set()
         self.refresh_works = True
         self.session = "abc"
+        self.lifetime = 900.0
+        self.refusal = reply(401, {"msg": "Token has expired"})
         self._ids = itertools.count(1)
-        server.on("POST", "/api/v1/security/login", self._login)
-        server.on("POST", "/api/v1/security/refresh", self._refresh)
-        self.guard("GET", "/api/v1/security/csrf_token/", self._csrf)
+        server.on("POST", protocol.LOGIN_PATH, self._login)
+        server.on("POST", protocol.REFRESH_PATH, self._refresh)
+        self.guard("GET", protocol.CSRF_PATH, self._csrf)
 
     def guard(self, method: str, path: str, handler: Any) -> None:
+        """Answer with the handler whoever has a good token."""
+
         def guarded(request: Any) -> Any:
             token = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if token not in self.valid:
-                return self.reply(401, {"msg": "Token has expired"})
-            return handler(request)
+            return handler(request) if token in self.valid else self.refusal
 
         self.server.on(method, path, guarded)
 
+    def answers(self, method: str, path: str, status: int, body: Any) -> None:
+        """Answer whoever has a good token with this."""
+        self.guard(method, path, lambda _: self.reply(status, body))
+
     def guard_csrf(self, method: str, path: str, body: Any) -> None:
+        """Answer whoever has a good token, and a CSRF token with its cookie."""
+
         def checked(request: Any) -> Any:
             sent = (request.headers.get("x-csrftoken"), request.headers.get("cookie"))
             if sent != (f"csrf of {self.session}", f"session={self.session}"):
@@ -54,13 +65,16 @@ class ScriptedSuperset:
         self.guard(method, path, checked)
 
     def _token(self) -> str:
-        token = f"access{next(self._ids)}"
+        # The server's clock is a year behind: only how long a token lives matters.
+        issued = time.time() - 365 * 86_400
+        claims = json.dumps({"iat": issued, "exp": issued + self.lifetime, "jti": next(self._ids)}).encode()
+        token = f"header.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.signature"
         self.valid.add(token)
         return token
 
     def _login(self, request: Any) -> Any:
         if request.body.get("provider") != "db":
-            return self.reply(500, {"errors": [{"message": "no provider"}]})
+            return self.reply(400, {"message": {"provider": ["Alternative authentication provider is not allowed"]}})
         if request.body["password"] != "pass-word":
             return self.reply(401, {"message": "Not authorized"})
         return self.reply(200, {"access_token": self._token(), "refresh_token": "refresh"})

@@ -15,6 +15,7 @@ globals().update(
 
 # Metadata and source are SQLite files, which Superset warns of.
 PREVENT_UNSAFE_DB_CONNECTIONS = False
+FAB_API_KEY_ENABLED = True
 FEATURE_FLAGS = {
     **globals().get("FEATURE_FLAGS", {}),
     "ENABLE_TEMPLATE_PROCESSING": True,

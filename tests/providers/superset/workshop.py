@@ -188,6 +188,14 @@ class Workshop:
         body = {"database_id": database, "sql": sql, "runAsync": False, "expand_data": True}
         self.hook.request("POST", "/api/v1/sqllab/execute/", json=body)
 
+    def lost_dataset(self, database: int) -> int:
+        """A physical dataset whose table is gone."""
+        table = self.named("lost").replace("-", "_")
+        self.execute(database, f"create table {table} (region varchar(10), amount integer)")
+        dataset = self.dataset(database, None, table_name=table)
+        self.execute(database, f"drop table {table}")
+        return dataset
+
     def forget(self, kind: str, number: int) -> None:
         """The test removes it itself."""
         self._made.remove((kind, number))
