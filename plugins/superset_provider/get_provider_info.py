@@ -43,6 +43,7 @@ def provider_info() -> dict[str, Any]:
                 "integration-name": _NAME,
                 "external-doc-url": "https://superset.apache.org/docs/api/",
                 "tags": ["service"],
+                "how-to-guide": [f"/docs/providers/superset/{page}.md" for page in ("connection", "security")],
             }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["superset_provider.hooks.superset"]}],
@@ -55,21 +56,47 @@ def provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema"],
-                    "relabeling": {"host": "Address", "login": "User", "password": "Password"},
-                    "placeholders": {"host": "https://superset.example.com", "port": "8088", "login": "airflow"},
-                },
-                "conn-fields": {
-                    "provider": {
-                        "label": "Authentication provider",
-                        "description": "How Superset checks the password.",
-                        "schema": {"type": ["string", "null"], "enum": ["db", "ldap"], "default": "db"},
-                    },
-                    "verify": {
-                        "label": "Verify the certificate",
-                        "description": "Switch off only for a self-signed certificate in a test network.",
-                        "schema": {"type": ["boolean", "null"], "default": True},
+                    "relabeling": {"host": "Host", "login": "User", "password": "Password or API key"},
+                    "placeholders": {
+                        "host": "superset.example.com, or https://example.com/superset",
+                        "port": "8088",
+                        "login": "airflow",
                     },
                 },
+                "conn-fields": _connection_fields(),
             }
         ],
     }
+
+
+def _connection_fields() -> dict[str, dict[str, Any]]:
+    """The fields of the connection form that Airflow does not bring along; they are kept in ``extra``."""
+    return {
+        "tls": _field("TLS", "Whether the connection is encrypted; a host with https:// is.", "boolean", False),
+        "verify": _field(
+            "Verify the certificate",
+            "Switch off only for a self-signed certificate in a test network.",
+            "boolean",
+            True,
+        ),
+        "ca_file": _field(
+            "Certificate authorities",
+            "PEM file on the workers that the certificate is checked against; empty: the system's authorities.",
+            "string",
+        ),
+        "auth": _field(
+            "Log in with",
+            "What the password field holds; an API key needs FAB_API_KEY_ENABLED in Superset's configuration.",
+            "string",
+            "password",
+            enum=["password", "api_key"],
+        ),
+        "provider": _field(
+            "Authentication provider", "Who checks the password for Superset.", "string", "db", enum=["db", "ldap"]
+        ),
+    }
+
+
+def _field(label: str, description: str, kind: str, default: Any = None, **rules: Any) -> dict[str, Any]:
+    preset = {} if default is None else {"default": default}
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **preset, **rules}}

@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.providers.certificate import Certificate
+
 
 @dataclass
 class Request:
@@ -115,6 +117,18 @@ def server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
     yield scripted
     scripted.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def encrypted(server: ScriptedServer, certificate: Certificate) -> ScriptedServer:
+    """The scripted server, behind TLS."""
+    server._http.socket = certificate.context.wrap_socket(server._http.socket, server_side=True)
+    return server
 
 
 @pytest.fixture

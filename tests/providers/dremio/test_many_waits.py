@@ -14,7 +14,7 @@ import pytest
 from dremio_provider.reflections import Baseline
 from dremio_provider.triggers.reflections import DremioReflectionsTrigger
 
-from tests.providers.dremio.event_loop import BOUND, SITTINGS, LagProbe
+from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 
 WAITS = 1000
 OLD = "2026-11-01T01:00:00+00:00"

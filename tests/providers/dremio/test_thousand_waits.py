@@ -11,7 +11,7 @@ from dremio_provider.hooks import dremio_async
 from dremio_provider.hooks.dremio import DremioHook
 from dremio_provider.triggers.jobs import DremioJobTrigger
 
-from tests.providers.dremio.event_loop import BOUND, SITTINGS, LagProbe
+from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 
 WAITS = 1000
 
