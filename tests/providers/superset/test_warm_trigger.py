@@ -16,7 +16,7 @@ from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOper
 from superset_provider.triggers.warm_dashboard import SupersetWarmDashboardTrigger
 from superset_provider.warmer.request import PageAddress, WarmRequest
 
-from tests.providers.dremio.event_loop import BOUND, SITTINGS, LagProbe
+from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 from tests.providers.superset.scripted_dashboard import ScriptedDashboard
 
 
