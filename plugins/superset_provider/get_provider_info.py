@@ -48,6 +48,7 @@ def provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["superset_provider.hooks.superset"]}],
         "operators": [{"integration-name": _NAME, "python-modules": ["superset_provider.operators.warm_dashboard"]}],
+        "triggers": [{"integration-name": _NAME, "python-modules": ["superset_provider.triggers.warm_dashboard"]}],
         "extra-links": ["superset_provider.links.SupersetDashboardLink"],
         "connection-types": [
             {

@@ -21,8 +21,8 @@ from superset_provider.exceptions import (
 from superset_provider.hooks.superset_async import SupersetAsyncHook
 from superset_provider.links import SupersetDashboardLink
 from superset_provider.triggers.warm_dashboard import SupersetWarmDashboardTrigger
-from superset_provider.warmer.engine import server_time, warm
-from superset_provider.warmer.outcomes import FailurePolicy
+from superset_provider.warmer.engine import Warming, client_options, server_time
+from superset_provider.warmer.outcomes import FailurePolicy, Report
 from superset_provider.warmer.request import WarmRequest
 from superset_provider.warmer.selection import Selection, select
 
@@ -136,15 +136,15 @@ class SupersetWarmDashboardOperator(BaseOperator):
         """
         deadline = time.time() + self.timeout
         selection = self._selection()
-        request = self._wait_for(self._prepare(selection, deadline, context))
-        if self.deferrable:
+        begun = self._wait_for(self._begin(selection, deadline, context))
+        if isinstance(begun, WarmRequest):
             self.defer(
-                trigger=SupersetWarmDashboardTrigger(request.to_dict()),
+                trigger=SupersetWarmDashboardTrigger(begun.to_dict()),
                 method_name="execute_complete",
                 # The trigger ends by itself; this only catches a triggerer that is gone.
                 timeout=timedelta(seconds=max(0.0, deadline - time.time()) + 60),
             )
-        return self._conclude(self._wait_for(warm(request, self.log)).to_dict(), context)
+        return self._conclude(begun.to_dict(), context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Judge what the trigger reported; result and errors as for :meth:`execute`."""
@@ -178,9 +178,18 @@ class SupersetWarmDashboardOperator(BaseOperator):
         finally:
             self._running = None
 
-    async def _prepare(self, selection: Selection, deadline: float, context: Context) -> WarmRequest:
-        async with SupersetAsyncHook(self.superset_conn_id) as hook:
-            selected, since = await asyncio.gather(select(hook, selection), server_time(hook))
+    async def _begin(self, selection: Selection, deadline: float, context: Context) -> WarmRequest | Report:
+        """Find the dashboards, and warm them unless the triggerer is to do that."""
+        async with SupersetAsyncHook(
+            self.superset_conn_id, **client_options(self.concurrency, self.query_timeout)
+        ) as hook:
+            request = await self._request(hook, selection, deadline, context)
+            return request if self.deferrable else await Warming(request, hook, self.log).run()
+
+    async def _request(
+        self, hook: SupersetAsyncHook, selection: Selection, deadline: float, context: Context
+    ) -> WarmRequest:
+        selected, since = await asyncio.gather(select(hook, selection), server_time(hook))
         SupersetDashboardLink.persist(context, selected.url)
         changed = self._changed_since(context)
         return WarmRequest(

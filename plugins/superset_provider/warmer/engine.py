@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,6 +24,8 @@ PROGRESS_SECONDS = 2.0
 NEW_CONNECTIONS = 4
 # So much longer than a query may take waits the HTTP client: the query's own limit is what cuts it.
 GRACE_SECONDS = 30.0
+# Only an entry that lasts so many seconds tells something when it is not there.
+SHORTEST_PROBED = 60
 _EVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -45,12 +47,12 @@ async def warm(request: WarmRequest, log: Any) -> Report:
 
 
 def _hook(request: WarmRequest, conn_id: str) -> SupersetAsyncHook:
-    return SupersetAsyncHook(conn_id, **_client_options(request))
+    return SupersetAsyncHook(conn_id, **client_options(request.concurrency, request.query_timeout))
 
 
-def _client_options(request: WarmRequest) -> dict[str, Any]:
-    # A slot for each cold query and for each proof.
-    return {"concurrency": 2 * request.concurrency, "request_timeout": request.query_timeout + GRACE_SECONDS}
+def client_options(concurrency: int, query_timeout: float) -> dict[str, Any]:
+    """How a client for a warm-up is made: with a slot for each cold query and for each proof."""
+    return {"concurrency": 2 * concurrency, "request_timeout": query_timeout + GRACE_SECONDS}
 
 
 class Warming:
@@ -89,7 +91,7 @@ class Warming:
             async with _hook(self._request, conn_id) as other:
                 await self._visit_as(other, conn_id, loaded)
         for roles in self._request.roles:
-            options = _client_options(self._request)
+            options = client_options(self._request.concurrency, self._request.query_timeout)
             async with service_user(self._hook, self._request.service_user, roles, **options) as client:
                 await self._visit_as(client, f"role {' + '.join(roles)}", loaded)
         until = self._server_now() + self._request.fresh_for
@@ -184,6 +186,9 @@ class _Probe:
         hit = job.failure is None
         if job.failure is not None and job.failure.reason is not Reason.CACHE_DISABLED:
             return None
+        if job.filled is not None and min(job.filled.timeouts, default=SHORTEST_PROBED) < SHORTEST_PROBED:
+            # Its entry may be gone before it is read again, which would say nothing about the cache.
+            return None
         async with self._lock:
             if hit not in self._asked and self._verdict is None:
                 self._asked.add(hit)
@@ -200,8 +205,9 @@ class _Probe:
         return self._verdict
 
     async def _hits(self, job: Job) -> int:
-        options: Mapping[str, Any] = {**_client_options(self._request), "concurrency": NEW_CONNECTIONS}
-        async with SupersetAsyncHook(self._request.superset_conn_id, **options) as hook:
+        timeout = self._request.query_timeout + GRACE_SECONDS
+        conn_id = self._request.superset_conn_id
+        async with SupersetAsyncHook(conn_id, concurrency=NEW_CONNECTIONS, request_timeout=timeout) as hook:
             await hook.send("GET", "/api/v1/me/")
             reads = await asyncio.gather(*(ask(hook, job, force=False) for _ in range(NEW_CONNECTIONS)))
         return sum(answer.hit for answer in reads)

@@ -81,6 +81,11 @@ class Answer(msgspec.Struct, frozen=True):
         """When the first of the entries goes."""
         return min((entry.expires_at for entry in self.result if entry.expires_at is not None), default=None)
 
+    @property
+    def timeouts(self) -> list[int]:
+        """Seconds that the entries last, of those that go at all."""
+        return [seconds for entry in self.result if (seconds := entry.cache_timeout or 0) > 0]
+
     def fresh(self, since: datetime) -> bool:
         """Whether it is a hit on data that was queried at ``since`` or later."""
         bound = since.replace(microsecond=0)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from superset_provider.exceptions import SupersetConfigurationError, SupersetNotFoundError
+from superset_provider.exceptions import SupersetConfigurationError, SupersetError, SupersetNotFoundError
 from superset_provider.hooks.superset_async import SupersetAsyncHook
 from superset_provider.warmer.request import PageAddress
 
@@ -96,10 +96,17 @@ def permalink_key(address: str) -> str:
 async def _permalink(hook: SupersetAsyncHook, key: str) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = await hook.request("GET", f"/api/v1/dashboard/permalink/{key}")
-    except SupersetNotFoundError as error:
-        error.message = f"Superset has no permalink {key!r}."
-        error.check = "the address that 'Share > Copy permalink' gives; an edited key is none."
-        raise
+    except SupersetError as error:
+        # A key that is none of its own makes Superset 6.1.0 answer 500 (DashboardPermalinkGetFailedError).
+        if error.status_code not in (404, 500):
+            raise
+        raise SupersetNotFoundError(
+            f"Superset has no permalink {key!r}.",
+            asked=error.asked,
+            address=hook.address,
+            received=error.received,
+            check="the address that 'Share > Copy permalink' gives; an edited key is none.",
+        ) from error
     return found
 
 

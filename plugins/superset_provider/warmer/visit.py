@@ -52,6 +52,7 @@ class Job:
     cold_ms: float | None = None
     warm_ms: float | None = None
     filled: Answer | None = None
+    filled_at: float = 0.0
     answered: bool = False
     done: bool = False
     failure: Failure | None = None
@@ -171,7 +172,7 @@ class Visit:
             *_, job = await self._queue.get()
             try:
                 await self._fill(job)
-                job.answered = True
+                job.answered, job.filled_at = True, time.monotonic()
                 for page, query in list(job.owners):
                     self._learn(job, page, query)
                 if job.failure is None and not job.done and self.rules.verify:
@@ -210,13 +211,23 @@ class Visit:
             found = await self._ask(job, force=False)
         if found is not None and job.filled is not None:
             again, job.warm_ms = found
-            job.failure = judge(job.filled, again, has_filters(job.query.body))
-            if job.failure is not None and job.failure.reason is Reason.TIMEOUT_DISABLED:
-                owner = job.loaded.timeout_owner(job.query.chart_id, job.query.dataset_id)
-                job.failure = Failure(Reason.TIMEOUT_DISABLED, f"{owner} cache timeout is -1: it is never cached")
+            job.failure = self._judge(job, job.filled, again)
             if self.rules.diagnose is not None and (verdict := await self.rules.diagnose(job)) is not None:
                 self._hopeless = job.failure = verdict
         self._finish(job)
+
+    def _judge(self, job: Job, filled: Answer, again: Answer) -> Failure | None:
+        failure = judge(filled, again, has_filters(job.query.body))
+        if failure is None:
+            return None
+        if failure.reason is Reason.TIMEOUT_DISABLED:
+            owner = job.loaded.timeout_owner(job.query.chart_id, job.query.dataset_id)
+            return Failure(failure.reason, f"{owner} cache timeout is -1: it is never cached")
+        # In whole seconds, as Superset counts.
+        waited = time.monotonic() - job.filled_at + 1
+        if failure.reason is Reason.CACHE_DISABLED and min(filled.timeouts, default=waited + 1) <= waited:
+            return Failure(Reason.EXPIRES_EARLY, "its cache timeout was over before it was read back")
+        return failure
 
     def _finish(self, job: Job) -> None:
         job.done = True
