@@ -1,4 +1,4 @@
-"""``python -m superset_provider.assets plan | import | export FOLDER``: the operators' work, from a shell.
+"""``python -m superset_provider.assets plan | import | export | format FOLDER``: the operators' work, from a shell.
 
 Connections come from where Airflow has them: AIRFLOW_CONN_.., a secrets backend, or its metadata database.
 """
@@ -9,9 +9,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from superset_provider.connection import DEFAULT_CONN_ID
 from superset_provider.exceptions import SupersetError
-from superset_provider.protocol import DEFAULT_CONN_ID
+
+if TYPE_CHECKING:
+    from superset_provider.assets.export import Written
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "command",
-        choices=["plan", "import", "export"],
-        help="show what an import would change; change it; write what Superset has into the files",
+        choices=["plan", "import", "export", "format"],
+        help="show what an import would change; change it; write what Superset has into the files; bring the files to "
+        "the form of an export",
     )
     parser.add_argument("folder", help="root of the bundle, the folder of metadata.yaml")
     parser.add_argument("--conn-id", default=DEFAULT_CONN_ID, help="Airflow connection (default: %(default)s)")
@@ -44,19 +49,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> str:
     from superset_provider.assets.apply import apply_assets, plan_assets
     from superset_provider.assets.bundle import read_folder
-    from superset_provider.assets.export import export_assets
+    from superset_provider.assets.export import export_assets, format_folder
     from superset_provider.hooks.superset import SupersetHook
     from superset_provider.plans import summary
 
+    if chosen.command == "format":
+        return _told(format_folder(chosen.folder))
     with SupersetHook(chosen.conn_id) as hook:
         if chosen.command == "export":
-            written = export_assets(hook, chosen.folder, chosen.dashboard)
-            lines = [str(entry) for entry in written if entry.action != "same" or entry.note]
-            return "\n".join(lines) or "nothing to change: the files are as Superset has it"
+            return _told(export_assets(hook, chosen.folder, chosen.dashboard))
         plan = plan_assets(hook, read_folder(chosen.folder))
         if chosen.command == "import":
             apply_assets(hook, plan)
         return summary(plan.steps)
+
+
+def _told(written: Sequence[Written]) -> str:
+    lines = [str(entry) for entry in written if entry.action != "same" or entry.note]
+    return "\n".join(lines) or "nothing to change"
 
 
 if __name__ == "__main__":

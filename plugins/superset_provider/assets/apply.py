@@ -7,12 +7,11 @@ same is left out, so that what is warm stays warm. The importer finds what the b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from superset_provider.assets.bundle import Asset, chart_uuids, read_export, write_zip
+from superset_provider.assets.bundle import Asset, chart_uuids, kind_of, read_export, write_zip
 from superset_provider.assets.connections import (
     MASK,
     has_references,
@@ -28,7 +27,6 @@ from superset_provider.exceptions import SupersetConfigurationError, SupersetTer
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.plans import Step, differences
 
-IMPORT_PATH = "/api/v1/assets/import/"
 _ORDER = {kind: number for number, kind in enumerate(("theme", "database", "dataset", "chart", "dashboard"))}
 
 
@@ -77,15 +75,26 @@ def plan_assets(
     steps = [_step(asset, target.get(asset.uuid), resend_passwords) for asset in assets]
     if delete_removed_charts:
         steps += _removed_charts(declared, target)
-    sent = {step.uuid for step in steps if step.action in ("created", "changed")}
-    passwords = {}
+    passwords: dict[str, str] = {}
+    for step in steps:
+        if step.kind == "database" and step.action in ("created", "changed"):
+            password = _password(step.path, files[step.path]["sqlalchemy_uri"], exists=step.action == "changed")
+            passwords |= {step.path: password} if password is not None else {}
+    return AssetPlan(steps, declared, target, passwords)
+
+
+def database_passwords(files: Mapping[str, Any]) -> dict[str, str]:
+    """The passwords that Airflow has for a bundle's databases, by the database's name.
+
+    :param files: As :func:`superset_provider.assets.bundle.read_folder` returns them.
+    :raises SupersetConfigurationError: A connection is not there or has no password.
+    """
+    found: dict[str, str] = {}
     for path, body in files.items():
-        asset = next((entry for entry in assets if entry.path == path and entry.uuid in sent), None)
-        if asset is not None and asset.kind == "database" and needs_password(body["sqlalchemy_uri"]):
-            passwords[path] = _password(path, body["sqlalchemy_uri"], exists=asset.uuid in target)
-    return AssetPlan(
-        steps, declared, target, {path: password for path, password in passwords.items() if password is not None}
-    )
+        if kind_of(path) == "database" and needs_password(str(body.get("sqlalchemy_uri"))):
+            password = password_for(body["sqlalchemy_uri"], path)
+            found |= {str(body["database_name"]): password} if password is not None else {}
+    return found
 
 
 def apply_assets(hook: SupersetHook, plan: AssetPlan) -> None:
@@ -98,10 +107,8 @@ def apply_assets(hook: SupersetHook, plan: AssetPlan) -> None:
     if sent:
         names = {uuid: asset.name for uuid, asset in {**plan.target, **plan.assets}.items() if asset.kind == "chart"}
         bundle = write_zip({asset.path: _sendable(asset, names) for asset in sent})
-        data = {"sparse": "true", "passwords": json.dumps(dict(plan.passwords))}
-        parts = {"bundle": ("assets.zip", bundle, "application/zip")}
         try:
-            hook.request("POST", IMPORT_PATH, data=data, files=parts)
+            hook.import_assets(bundle, passwords=plan.passwords, sparse=True)
         except SupersetTerminalError as error:
             raise SupersetTerminalError(
                 f"Superset refused the bundle. {error.message}",
@@ -128,6 +135,8 @@ def _resolved(asset: Asset) -> Asset:
 
 
 def _password(path: str, uri: str, *, exists: bool) -> str | None:
+    if not needs_password(uri):
+        return None
     password = password_for(uri, path)
     if password is None and not exists:
         raise SupersetConfigurationError(

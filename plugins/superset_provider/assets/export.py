@@ -77,6 +77,21 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
     return written
 
 
+def format_folder(folder: str | Path) -> list[Written]:
+    """Bring files to the form that an export would give them, without asking Superset.
+
+    :param folder: Root of the bundle.
+    :returns: One entry for each file of an object.
+    :raises SupersetConfigurationError: A file cannot be read.
+    """
+    files = read_folder(folder)
+    return [
+        _write(Path(folder), path, normal_form(kind, body), files)
+        for path, body in files.items()
+        if (kind := kind_of(path))
+    ]
+
+
 def _wanted(
     declared: Mapping[str, Asset], target: Mapping[str, Asset], dashboards: Collection[str] | None
 ) -> dict[str, Asset]:

@@ -80,36 +80,45 @@ def with_titles(position: Position, title: str, charts: Mapping[str, str]) -> Po
 
 
 def _normal_position(position: Position) -> Position:
-    position = _without_exported_row(position)
+    position = _with_lasting_names(position)
     if isinstance(position.get("HEADER_ID"), dict):
         position["HEADER_ID"].pop("meta", None)
     _set_parents(position, "ROOT_ID", [])
     return position
 
 
-def _without_exported_row(position: Position) -> Position:
-    """Give the row of charts that no layout holds a lasting name; leave out those that a layout holds after all."""
+def _with_lasting_names(position: Position) -> Position:
+    """Give charts that no layout holds a lasting name; leave out those that a layout holds after all.
+
+    Superset's exporter adds the charts of a dashboard that it does not find in the layout, under new names each time,
+    and in a row of their own where there is a grid (superset/commands/dashboard/export.py: append_charts).
+    """
     rows = [key for key in position if _EXPORTED_ROW.match(key)]
-    if not rows:
-        return position
-    added = [position.pop(child) for row in rows for child in position[row]["children"]]
     for row in rows:
         del position[row]
-    grid = position["GRID_ID"]
-    grid["children"] = [child for child in grid["children"] if child not in rows]
-    placed = {component["meta"].get("uuid") for component in chart_components(position)}
-    orphans = {c["meta"]["uuid"]: c for c in added if c["meta"].get("uuid") not in placed}
-    if orphans:
-        names = {chart_uuid: f"CHART-{stable_id(chart_uuid)}" for chart_uuid in sorted(orphans)}
-        for chart_uuid, name in names.items():
-            position[name] = {**orphans[chart_uuid], "id": name}
+    components = [component for component in position.values() if isinstance(component, dict)]
+    for component in components:
+        if component.get("children"):
+            component["children"] = [child for child in component["children"] if child not in rows]
+    held = {child for component in components for child in component.get("children") or ()}
+    placed = {c["meta"].get("uuid") for c in chart_components(position) if c.get("id") in held}
+    names = []
+    for component in list(chart_components(position)):
+        if component.get("id") in held:
+            continue
+        del position[component["id"]]
+        chart_uuid = component["meta"].get("uuid")
+        if chart_uuid and chart_uuid not in placed:
+            names.append(f"CHART-{stable_id(chart_uuid)}")
+            position[names[-1]] = {**component, "id": names[-1]}
+    if rows and names:
         position["ROW-N-unplaced"] = {
-            "children": list(names.values()),
+            "children": sorted(names),
             "id": "ROW-N-unplaced",
             "meta": {"background": "BACKGROUND_TRANSPARENT"},
             "type": "ROW",
         }
-        grid["children"].append("ROW-N-unplaced")
+        position["GRID_ID"]["children"].append("ROW-N-unplaced")
     return position
 
 

@@ -84,6 +84,8 @@ class Model(BaseModel):
     title: ClassVar[str] = ""
     # Superset takes these and never shows them again: they can neither be compared nor exported.
     hidden: ClassVar[frozenset[str]] = frozenset()
+    # Superset's importer fails without these, whatever their value.
+    always: ClassVar[frozenset[str]] = frozenset({"version"})
 
 
 class File(Model):
@@ -107,6 +109,7 @@ class DatabaseFile(Managed):
 
     title: ClassVar[str] = "database_name"
     hidden: ClassVar[frozenset[str]] = Managed.hidden | {"encrypted_extra", "masked_encrypted_extra", "ssh_tunnel"}
+    always: ClassVar[frozenset[str]] = File.always | {"extra"}
 
     database_name: str
     sqlalchemy_uri: str
@@ -196,6 +199,7 @@ class ChartFile(Managed):
     """``charts/<name>.yaml``."""
 
     title: ClassVar[str] = "slice_name"
+    always: ClassVar[frozenset[str]] = File.always | {"params"}
 
     slice_name: str
     description: str | None = None
@@ -213,6 +217,7 @@ class DashboardFile(Managed):
     """``dashboards/<name>.yaml``."""
 
     title: ClassVar[str] = "dashboard_title"
+    always: ClassVar[frozenset[str]] = File.always | {"position"}
 
     dashboard_title: str
     slug: str | None = None

@@ -79,7 +79,7 @@ def _short(model: type[Model], body: Mapping[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in body.items()
-        if key == "version" or not (value in _EMPTY or (key in standard and value == standard[key]))
+        if key in model.always or not (value in _EMPTY or (key in standard and value == standard[key]))
     }
     return {key: kept[key] for key in sorted(kept, key=lambda name: (order.get(name, len(order)), name))}
 
@@ -87,7 +87,7 @@ def _short(model: type[Model], body: Mapping[str, Any]) -> dict[str, Any]:
 def _database(body: dict[str, Any]) -> dict[str, Any]:
     if "allow_file_upload" in body:
         body["allow_csv_upload"] = body.pop("allow_file_upload")
-    extra = body.get("extra")
+    extra = body.setdefault("extra", {})
     if isinstance(extra, dict):
         if "schemas_allowed_for_file_upload" in extra:
             extra["schemas_allowed_for_csv_upload"] = extra.pop("schemas_allowed_for_file_upload")
@@ -112,7 +112,7 @@ def _dataset(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chart(body: dict[str, Any]) -> dict[str, Any]:
-    params = _decoded(body.get("params")) or {}
+    body["params"] = params = _decoded(body.get("params")) or {}
     if isinstance(params, dict):
         body["params"] = {
             key: params[key]

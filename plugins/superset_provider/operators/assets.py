@@ -10,10 +10,10 @@ from airflow.sdk import BaseOperator
 from superset_provider.assets.apply import apply_assets, plan_assets
 from superset_provider.assets.bundle import read_folder
 from superset_provider.assets.export import export_assets
+from superset_provider.connection import DEFAULT_CONN_ID
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.links import SupersetDashboardLink
 from superset_provider.plans import summary
-from superset_provider.protocol import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -1,4 +1,4 @@
-"""A bundle as a person would write it: one database, two datasets, three charts, one dashboard with tabs and a filter."""
+"""A bundle as a person would write it: a database, two datasets, three charts, a dashboard with tabs and a filter."""
 
 from __future__ import annotations
 
