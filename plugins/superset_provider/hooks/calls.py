@@ -166,14 +166,15 @@ def _file(call: Call) -> Calls[bytes]:
     return content
 
 
-def import_assets(bundle: bytes, *, passwords: Mapping[str, str] | None = None) -> Calls[None]:
-    """Import a bundle and overwrite everything in it. Every import changes the datasets and so empties the cache.
+def import_assets(bundle: bytes, *, passwords: Mapping[str, str] | None = None, sparse: bool = False) -> Calls[None]:
+    """Import a bundle and overwrite everything in it; its datasets get new cache keys, all others keep theirs.
 
     :param bundle: Zip of type ``assets``.
     :param passwords: ``{"databases/<name>.yaml": password}``.
+    :param sparse: Whether the bundle may refer to objects that are not in it but at the instance.
     :raises SupersetTerminalError: Superset says no more than "unknown reason" for a wrong bundle: see its log.
     """
-    yield _import("/api/v1/assets/import/", "bundle", bundle, {}, passwords)
+    yield _import("/api/v1/assets/import/", "bundle", bundle, {"sparse": "true"} if sparse else {}, passwords)
 
 
 def import_dashboards(

@@ -1,0 +1,178 @@
+"""Make Superset's objects as a bundle declares them: a plan, then one import of what differs and nothing else.
+
+Every import of a dataset gives it a new time of change, which is part of the cache keys of all its charts: what is the
+same is left out, so that what is warm stays warm. The importer finds what the bundle leaves out at the instance
+(``sparse``: superset/commands/importers/v1/assets.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from superset_provider.assets.bundle import Asset, chart_uuids, kind_of, read_export, write_zip
+from superset_provider.assets.connections import (
+    MASK,
+    has_references,
+    needs_password,
+    password_for,
+    resolve,
+    same_uri,
+)
+from superset_provider.assets.layout import with_titles
+from superset_provider.assets.normalise import complete, without_hidden
+from superset_provider.assets.validation import check_references, checked_bundle
+from superset_provider.exceptions import SupersetConfigurationError, SupersetTerminalError
+from superset_provider.hooks.superset import SupersetHook
+from superset_provider.plans import Step, differences
+
+_ORDER = {kind: number for number, kind in enumerate(("theme", "database", "dataset", "chart", "dashboard"))}
+
+
+@dataclass(frozen=True)
+class AssetPlan:
+    """What has to be done, and all that doing it needs.
+
+    :param steps: One for each object of the bundle, in the order they depend on each other; then what is deleted.
+    :param assets: The bundle, by uuid.
+    :param target: What Superset has, by uuid.
+    :param passwords: Of the databases that are sent, by file.
+    """
+
+    steps: Sequence[Step]
+    assets: Mapping[str, Asset] = field(repr=False)
+    target: Mapping[str, Asset] = field(repr=False)
+    passwords: Mapping[str, str] = field(repr=False)
+
+    @property
+    def sent(self) -> list[Asset]:
+        """The objects that are created or changed."""
+        return [self.assets[step.uuid] for step in self.steps if step.action in ("created", "changed")]
+
+
+def plan_assets(
+    hook: SupersetHook,
+    files: Mapping[str, Any],
+    *,
+    delete_removed_charts: bool = False,
+    resend_passwords: Sequence[str] = (),
+) -> AssetPlan:
+    """Compare a bundle with what Superset has. Changes nothing.
+
+    :param hook: An open hook of a user who may export all assets.
+    :param files: As :func:`superset_provider.assets.bundle.read_folder` returns them.
+    :param delete_removed_charts: Whether a chart goes that stands on a declared dashboard at Superset, but no more in
+        the bundle, and on no other dashboard.
+    :param resend_passwords: Names of databases whose password has changed, which cannot be seen from outside.
+    :raises SupersetConfigurationError: The bundle cannot be imported; says everything that is wrong with it.
+    """
+    assets = [_resolved(asset) for asset in checked_bundle(files)]
+    assets.sort(key=lambda asset: (_ORDER[asset.kind], asset.path))
+    target = {asset.uuid: asset for asset in read_export(hook.export_assets())}
+    check_references(assets, target)
+    declared = {asset.uuid: asset for asset in assets}
+    steps = [_step(asset, target.get(asset.uuid), resend_passwords) for asset in assets]
+    if delete_removed_charts:
+        steps += _removed_charts(declared, target)
+    passwords: dict[str, str] = {}
+    for step in steps:
+        if step.kind == "database" and step.action in ("created", "changed"):
+            password = _password(step.path, files[step.path]["sqlalchemy_uri"], exists=step.action == "changed")
+            passwords |= {step.path: password} if password is not None else {}
+    return AssetPlan(steps, declared, target, passwords)
+
+
+def database_passwords(files: Mapping[str, Any]) -> dict[str, str]:
+    """The passwords that Airflow has for a bundle's databases, by the database's name.
+
+    :param files: As :func:`superset_provider.assets.bundle.read_folder` returns them.
+    :raises SupersetConfigurationError: A connection is not there or has no password.
+    """
+    found: dict[str, str] = {}
+    for path, body in files.items():
+        if kind_of(path) == "database" and needs_password(str(body.get("sqlalchemy_uri"))):
+            password = password_for(body["sqlalchemy_uri"], path)
+            found |= {str(body["database_name"]): password} if password is not None else {}
+    return found
+
+
+def apply_assets(hook: SupersetHook, plan: AssetPlan) -> None:
+    """Import what differs, in one transaction, and delete what the plan deletes.
+
+    :param hook: An open hook of a user who may import assets.
+    :raises SupersetError: Superset refused it.
+    """
+    sent = plan.sent
+    if sent:
+        names = {uuid: asset.name for uuid, asset in {**plan.target, **plan.assets}.items() if asset.kind == "chart"}
+        bundle = write_zip({asset.path: _sendable(asset, names) for asset in sent})
+        try:
+            hook.import_assets(bundle, passwords=plan.passwords, sparse=True)
+        except SupersetTerminalError as error:
+            raise SupersetTerminalError(
+                f"Superset refused the bundle. {error.message}",
+                asked=error.asked,
+                address=error.address,
+                received=error.received,
+                check="Superset's own log, which has the reason; the files were valid. Sent: "
+                + ", ".join(asset.path for asset in sent),
+                status_code=error.status_code,
+            ) from error
+    for step in plan.steps:
+        if step.action == "deleted":
+            found = hook.list_charts([{"col": "uuid", "opr": "eq", "value": step.uuid}])
+            for chart in found:
+                hook.request("DELETE", f"/api/v1/chart/{int(chart['id'])}")
+
+
+def _resolved(asset: Asset) -> Asset:
+    """A database with the values of the connections it refers to."""
+    if asset.kind != "database" or not has_references(asset.body["sqlalchemy_uri"]):
+        return asset
+    uri = resolve(str(asset.body["sqlalchemy_uri"]), f"{asset.path}: sqlalchemy_uri")
+    return Asset(asset.kind, asset.path, {**asset.body, "sqlalchemy_uri": uri})
+
+
+def _password(path: str, uri: str, *, exists: bool) -> str | None:
+    if not needs_password(uri):
+        return None
+    password = password_for(uri, path)
+    if password is None and not exists:
+        raise SupersetConfigurationError(
+            f"{path}: sqlalchemy_uri: has a masked password ({MASK}) but refers to no Airflow connection that has it.",
+            check="write the user as {{ conn.<id>.login }}; its password is then sent beside the bundle.",
+        )
+    return password
+
+
+def _step(asset: Asset, found: Asset | None, resend_passwords: Sequence[str]) -> Step:
+    about = (asset.kind, asset.name, asset.uuid, asset.path)
+    if found is None:
+        return Step(*about, "created")
+    left, right = without_hidden(asset.kind, found.body), without_hidden(asset.kind, asset.body)
+    if asset.kind == "database" and same_uri(left["sqlalchemy_uri"], right["sqlalchemy_uri"]):
+        left["sqlalchemy_uri"] = right["sqlalchemy_uri"]
+    found_differences = differences(left, right, values=asset.kind != "database")
+    if asset.kind == "database" and asset.name in resend_passwords:
+        found_differences += ("password",)
+    return Step(*about, "changed" if found_differences else "same", found_differences)
+
+
+def _removed_charts(declared: Mapping[str, Asset], target: Mapping[str, Asset]) -> list[Step]:
+    before = list(chart_uuids(target))
+    kept = {chart for dashboard, chart in before if dashboard not in declared} | {c for _, c in chart_uuids(declared)}
+    gone = {chart for dashboard, chart in before if dashboard in declared} - kept - declared.keys()
+    return [
+        Step("chart", target[chart].name, chart, "", "deleted", ("is on no declared dashboard any more",))
+        for chart in sorted(gone)
+        if chart in target
+    ]
+
+
+def _sendable(asset: Asset, charts: Mapping[str, str]) -> dict[str, Any]:
+    whole = complete(asset.kind, asset.body)
+    if asset.kind == "dashboard":
+        whole["position"] = with_titles(whole["position"], asset.name, charts)
+    # Superset without tags refuses nothing but loses them; a theme is linked by its id, which only the instance knows.
+    return {key: value for key, value in whole.items() if key not in ("tags", "theme_uuid")}
