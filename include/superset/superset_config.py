@@ -74,7 +74,7 @@ def _logo(color: str) -> str:
         for top, fill in ((22, "#2A7DA8"), (16, "#2A9D8F"), (10, "#E9A23B"))
     )
     name = f'<text x="34" y="22" font-family="Inter,Helvetica,Arial,sans-serif" font-size="19" font-weight="600" fill="{color}">'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 140 32">{layers}{name}{APP_NAME}</text></svg>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 156 32">{layers}{name}{APP_NAME}</text></svg>'
     return "data:image/svg+xml," + quote(svg)
 
 

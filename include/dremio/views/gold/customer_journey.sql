@@ -1,14 +1,24 @@
 -- How far customers have come: a customer is in every stage that was reached. One row per stage, state and segment.
 with stages as (
-    select 'Registered' as stage, 0 as minimum_orders
+    select
+        'Registered' as stage,
+        0 as minimum_orders
     union all
-    select 'Ordered' as stage, 1 as minimum_orders
+    select
+        'Ordered' as stage,
+        1 as minimum_orders
     union all
-    select '5+ orders' as stage, 5 as minimum_orders
+    select
+        '5+ orders' as stage,
+        5 as minimum_orders
     union all
-    select '10+ orders' as stage, 10 as minimum_orders
+    select
+        '10+ orders' as stage,
+        10 as minimum_orders
     union all
-    select '20+ orders' as stage, 20 as minimum_orders
+    select
+        '20+ orders' as stage,
+        20 as minimum_orders
 )
 
 select
