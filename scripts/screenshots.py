@@ -18,10 +18,10 @@ import yaml
 from playwright.sync_api import Page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path.insert(0, str(REPOSITORY))
 
-from browser import chromium, logged_in  # noqa: E402
 from sandbox.settings import Settings  # noqa: E402
+from tests.browser import chromium, logged_in  # noqa: E402
 
 WIDTH, HEIGHT = 1600, 3200
 _TILES = ".dashboard-component-chart-holder, .dashboard-markdown"

@@ -135,7 +135,6 @@ class Bronze:
                 sums[row["customer_id"]] = sums.get(row["customer_id"], Decimal(0)) + row["amount"]
         return sums
 
-
     def segments(self) -> dict[int, str]:
         """Segment of each known customer: fifths by lifetime value, ties by key."""
         values = self.lifetime_values()
