@@ -5,10 +5,10 @@ LOCKS := requirements requirements-dbt requirements-superset requirements-sandbo
 export SANDBOX_SCALE := $(or $(SCALE),$(SANDBOX_SCALE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status reset test lint lock environments development
+.PHONY: help demo up down status reset test lint lock exposures screenshots environments development
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  SCALE=1                  size of the shop for \`make demo\`: 0.1 (default) is 150 000 orders, 1 is 1 500 000"
 	@echo "  SANDBOX_PORT_OFFSET=1000 moves every port    SANDBOX_VAR=/path keeps all state elsewhere"
 
@@ -41,6 +41,12 @@ lock: ## resolve requirements*.in anew into the locked files
 		echo "$$name.txt" && "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --no-header $$name.in -o $$name.txt || exit 1; \
 	done
+
+exposures: environments ## derive dbt's exposures from the dashboards in include/superset/assets
+	@PYTHONPATH=include $(PYTHON) -m lakehouse.exposures
+
+screenshots: development ## pictures of the running platform's dashboards, light and dark, to docs/images
+	@$(PYTHON) scripts/screenshots.py
 
 environments:
 	@scripts/bootstrap

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,13 +83,16 @@ class Person:
         self._context = context
         self._address = address
 
-    def open(self, path: str, *, tabs: bool = False, timeout: float = 90.0) -> Visit:
+    def open(
+        self, path: str, *, tabs: bool = False, timeout: float = 90.0, look: Callable[[Page, str], None] | None = None
+    ) -> Visit:
         """Open a dashboard and wait until everything on it is drawn.
 
         Args:
             path: For example `/superset/dashboard/sales/`.
             tabs: Whether to click through all tabs, nested ones too.
             timeout: Seconds for each tab.
+            look: Called with the page and the name of the tab ("" without tabs) whenever a tab is drawn.
         """
         page = self._context.new_page()
         visit = Visit(page)
@@ -102,8 +105,12 @@ class Person:
         page.locator("[data-test='grid-container'], .grid-container").first.wait_for(timeout=timeout * 1000)
         visit.seconds = _settle(page, pending, timeout) - started
         visited: set[str] = set()
-        while tabs and _open_next_tab(page, visited):
-            _settle(page, pending, timeout)
+        more = True
+        while more:
+            if look:
+                look(page, _open_tab(page))
+            if more := tabs and _open_next_tab(page, visited):
+                _settle(page, pending, timeout)
         return visit
 
 
@@ -192,6 +199,12 @@ def _settle(page: Page, pending: dict[Request, float], timeout: float) -> float:
                 return quiet_since
         page.wait_for_timeout(100)
     raise TimeoutError(f"{page.url} was not drawn after {timeout:.0f} s; {len(pending)} requests are without an answer")
+
+
+def _open_tab(page: Page) -> str:
+    """Return the text of the tab that was opened last, the innermost of the open ones; "" where there are no tabs."""
+    names = page.locator(f"{_TABS}[aria-selected='true']").all_inner_texts()
+    return names[-1].strip() if names else ""
 
 
 def _open_next_tab(page: Page, visited: set[str]) -> bool:

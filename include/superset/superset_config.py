@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import quote
 
 _DAY_SECONDS = 86_400
 
@@ -61,6 +62,63 @@ STORE_CACHE_KEYS_IN_METADATA_DB = True
 
 ROW_LIMIT = int(os.environ.get("SUPERSET_ROW_LIMIT", "50000"))
 SUPERSET_WEBSERVER_TIMEOUT = 120
+
+# The look of the platform, in a light and a dark mode that people switch themselves or that follows their system.
+APP_NAME = "Lakehouse"
+
+
+def _logo(color: str) -> str:
+    """Return the logo as a data address: three layers on a lake, and the name in ``color``."""
+    layers = "".join(
+        f'<path d="M2 {top}l12-6 12 6-12 6z" fill="{fill}"/>'
+        for top, fill in ((22, "#2A7DA8"), (16, "#2A9D8F"), (10, "#E9A23B"))
+    )
+    name = f'<text x="34" y="22" font-family="Inter,Helvetica,Arial,sans-serif" font-size="19" font-weight="600" fill="{color}">'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 156 32">{layers}{name}{APP_NAME}</text></svg>'
+    return "data:image/svg+xml," + quote(svg)
+
+
+_TOKENS = {
+    "brandAppName": APP_NAME,
+    "brandLogoAlt": APP_NAME,
+    "brandLogoHref": "/",
+    "brandLogoHeight": "28px",
+    "brandLogoMargin": "12px 0",
+    "colorPrimary": "#2A7DA8",
+    "colorLink": "#2A7DA8",
+    "colorSuccess": "#2A9D8F",
+    "colorWarning": "#E9A23B",
+    "colorError": "#D9674F",
+    "colorInfo": "#4A97C2",
+}
+THEME_DEFAULT: dict[str, Any] = {"token": {**_TOKENS, "brandLogoUrl": _logo("#1B2733")}, "algorithm": "default"}
+THEME_DARK: dict[str, Any] = {
+    # The same hue, lighter: the primary colour of the light mode is too dark for text on a dark page.
+    "token": {**_TOKENS, "brandLogoUrl": _logo("#E6EDF3"), "colorPrimary": "#5BA9D0", "colorLink": "#7FC0E0"},
+    "algorithm": "dark",
+}
+# Colours of middling lightness: they stand out from white and from black.
+EXTRA_CATEGORICAL_COLOR_SCHEMES = [
+    {
+        "id": "lakehouse",
+        "label": "Lakehouse",
+        "description": "Legible in the light and in the dark mode",
+        "isDefault": True,
+        "colors": [
+            "#2A7DA8", "#2A9D8F", "#E9A23B", "#8E6BBF", "#D9674F", "#4A97C2", "#7BA05B", "#C46A93", "#7C8AA0", "#B08A5B",
+        ],
+    }
+]  # fmt: skip
+EXTRA_SEQUENTIAL_COLOR_SCHEMES = [
+    {
+        "id": "lakehouse_blues",
+        "label": "Lakehouse blues",
+        "description": "From little to much",
+        "isDiverging": False,
+        "isDefault": True,
+        "colors": ["#D6E8F2", "#8FC1DC", "#4A97C2", "#1F6A94", "#134A6B"],
+    }
+]
 
 # Talisman's content policy and secure cookies need TLS; over plain http they lock the browser out.
 TALISMAN_ENABLED = _https

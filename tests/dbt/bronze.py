@@ -135,6 +135,18 @@ class Bronze:
                 sums[row["customer_id"]] = sums.get(row["customer_id"], Decimal(0)) + row["amount"]
         return sums
 
+    def segments(self) -> dict[int, str]:
+        """Segment of each known customer: fifths by lifetime value, ties by key."""
+        values = self.lifetime_values()
+        ranked = sorted(values, key=lambda customer: (-values[customer], customer))
+        size, larger = divmod(len(ranked), 5)
+        ends = [size * (fifth + 1) + min(fifth + 1, larger) for fifth in range(5)]
+        names = ["high", "medium", "medium", "low", "low"]
+        segments = dict.fromkeys(self.known_customers(), "none")
+        for rank, customer in enumerate(ranked):
+            segments[customer] = names[next(fifth for fifth, end in enumerate(ends) if rank < end)]
+        return segments
+
 
 def make_bronze() -> Bronze:
     """Two nights: the second brings new and changed orders, and full extracts that differ from the first."""

@@ -25,6 +25,7 @@ TABLES = {
     "fct_customer_lifetime_value": "lake.datalake.gold.customer_lifetime_value",
     "fct_orders": "lake.datalake.gold.orders",
     "fct_daily_revenue": "lake.datalake.gold.daily_revenue",
+    "fct_sales": "lake.datalake.gold.sales",
     "dim_customers": "lake.datalake.gold.customers",
     "customer_metrics": "lake.datalake.gold.customer_metrics",
 }
@@ -44,6 +45,12 @@ def counts(lakehouse) -> dict[str, int]:
     return {name: int(lakehouse.value(f"select count(*) from {table}")) for name, table in TABLES.items()}
 
 
+def sold(order: dict[str, Any], customers: dict[int, Any], segments: dict[int, str]) -> tuple[Any, ...]:
+    """The row of fct_sales that an order is counted in."""
+    state = customers.get(order["customer_id"], {}).get("state")
+    return order["order_date"], state, segments.get(order["customer_id"]), order["status"]
+
+
 def expected_counts(bronze: Any, snapshots: int) -> dict[str, int]:
     orders, customers = bronze.latest_orders(), bronze.known_customers()
     with_value = [row for row in orders.values() if row["amount"] > 0]
@@ -59,6 +66,7 @@ def expected_counts(bronze: Any, snapshots: int) -> dict[str, int]:
         "fct_customer_lifetime_value": len(bronze.lifetime_values()),
         "fct_orders": len(with_value),
         "fct_daily_revenue": len({row["order_date"] for row in with_value}),
+        "fct_sales": len({sold(row, customers, bronze.segments()) for row in with_value}),
         "dim_customers": len(customers),
         "customer_metrics": len(customers) * snapshots,
     }
@@ -94,7 +102,7 @@ def first_contents(lakehouse, first_results):
 def test_models_unit_tests_and_data_tests_pass(first_results):
     kinds = Counter((name.split(".")[0], result["status"]) for name, result in first_results.items())
     assert kinds[("model", "success")] == len(TABLES)
-    assert kinds[("unit_test", "pass")] == 9
+    assert kinds[("unit_test", "pass")] == 10
     assert {status for kind, status in kinds if kind == "test"} == {"pass", "warn"}
     warned = {name.split(".")[2] for name, result in first_results.items() if result["status"] == "warn"}
     # The dirt of the sources, counted; nothing else may warn.
@@ -214,6 +222,7 @@ def test_published_views_show_the_new_data(lakehouse, second):
         ("gold.dim_customers", "dim_customers"),
         ("gold.fct_customer_lifetime_value", "fct_customer_lifetime_value"),
         ("gold.fct_daily_revenue", "fct_daily_revenue"),
+        ("gold.fct_sales", "fct_sales"),
         ("silver.customers", "stg_customers"),
         ("silver.orders", "int_customer_orders"),
     ):
@@ -236,8 +245,12 @@ def test_a_negative_amount_fails_the_test(lakehouse, second):
             for name, result in lakehouse.results().items()
             if result["status"] == "fail"
         }
-        # The daily revenue was built before, so it no longer adds up either.
-        assert failed == {"assert_positive_amounts": 1, "assert_daily_revenue_reconciles": 1}
+        # What is summed up from the orders was built before, so it no longer adds up either.
+        assert failed == {
+            "assert_positive_amounts": 1,
+            "assert_daily_revenue_reconciles": 1,
+            "assert_sales_reconcile": 1,
+        }
     finally:
         lakehouse.sql(f"delete from {table} where order_id = 999999")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = REPOSITORY / "include/superset/assets"
 VIEWS = REPOSITORY / "include/dremio/views"
+COLUMN = sqlglot.exp.Column
 
 
 def documents(kind: str) -> dict[str, dict[str, Any]]:
@@ -34,8 +36,12 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {dashboard["slug"]: dashboard for dashboard in documents("dashboards").values()}
 
 
+def parts(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in dashboard["position"].values() if isinstance(part, dict)]
+
+
 def tiles(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    return [tile for tile in dashboard["position"].values() if isinstance(tile, dict) and tile["type"] == "CHART"]
+    return [part for part in parts(dashboard) if part["type"] == "CHART"]
 
 
 def test_it_is_a_bundle_of_assets():
@@ -100,37 +106,103 @@ def test_nothing_belongs_to_one_instance(charts, dashboards):
             assert all("datasetId" not in target for target in entry["targets"])
 
 
-def test_dashboards_show_four_to_six_charts_in_full_rows(dashboards, charts):
+def test_dashboards_show_charts_of_many_kinds_in_full_rows(dashboards, charts):
     assert set(dashboards) == {"customer-analytics", "daily-revenue"}
     shown = []
     for dashboard in dashboards.values():
-        assert 4 <= len(tiles(dashboard)) <= 6
+        assert len([part for part in parts(dashboard) if part["type"] == "TAB"]) >= 2
+        assert [part for part in parts(dashboard) if part["type"] == "MARKDOWN"], "a page says what it is about"
         for tile in tiles(dashboard):
             assert tile["meta"]["sliceName"] == charts[tile["meta"]["uuid"]]["slice_name"]
             shown.append(tile["meta"]["uuid"])
-        for row in dashboard["position"].values():
-            if isinstance(row, dict) and row["type"] == "ROW":
+        for row in parts(dashboard):
+            if row["type"] == "ROW":
                 row_tiles = [dashboard["position"][child]["meta"] for child in row["children"]]
                 assert sum(meta["width"] for meta in row_tiles) == 12
                 assert len({meta["height"] for meta in row_tiles}) == 1
     assert sorted(shown) == sorted(charts)
+    assert len(shown) >= 12
+    assert len({chart["viz_type"] for chart in charts.values()}) >= 10
 
 
 def test_native_filters_have_defaults_and_reach_only_charts_with_their_column(dashboards, charts, datasets):
     for dashboard in dashboards.values():
-        filters = dashboard["metadata"]["native_filter_configuration"]
-        assert any(entry["defaultDataMask"]["extraFormData"] for entry in filters)
-        for entry in filters:
-            if entry["filterType"] == "filter_time":
-                assert entry["defaultDataMask"]["extraFormData"] == {"time_range": "No filter"}
-                continue
-            (target,) = entry["targets"]
-            excluded = entry["scope"]["excluded"]
-            assert set(excluded) <= {tile["meta"]["chartId"] for tile in tiles(dashboard)}
+        filters = {entry["id"]: entry for entry in dashboard["metadata"]["native_filter_configuration"]}
+        assert any(entry["defaultDataMask"]["extraFormData"] for entry in filters.values())
+        assert any(entry["cascadeParentIds"] for entry in filters.values())
+        known = {tile["meta"]["chartId"] for tile in tiles(dashboard)}
+        for entry in filters.values():
+            assert set(entry["cascadeParentIds"]) < set(filters)
+            assert entry["description"]
+            excluded = set(entry["scope"]["excluded"])
+            assert excluded < known, "some chart follows it"
             for tile in tiles(dashboard):
-                dataset = datasets[charts[tile["meta"]["uuid"]]["dataset_uuid"]]
-                has_it = target["column"]["name"] in {column["column_name"] for column in dataset["columns"]}
-                assert has_it == (tile["meta"]["chartId"] not in excluded), (entry["name"], tile["meta"]["sliceName"])
+                if tile["meta"]["chartId"] in excluded:
+                    continue
+                chart = charts[tile["meta"]["uuid"]]
+                if entry["filterType"] == "filter_time":
+                    operators = [item["operator"] for item in chart["params"]["adhoc_filters"]]
+                    assert "TEMPORAL_RANGE" in operators, (entry["name"], chart["slice_name"])
+                else:
+                    names = {column["column_name"] for column in datasets[chart["dataset_uuid"]]["columns"]}
+                    assert entry["targets"][0]["column"]["name"] in names, (entry["name"], chart["slice_name"])
+
+
+def test_what_a_number_means_is_said_once(datasets, charts):
+    """In the dataset: charts name metrics, they do not define any."""
+    for dataset in datasets.values():
+        assert dataset["extra"]["certification"]["certified_by"]
+        assert dataset["description"]
+        for metric in dataset["metrics"]:
+            assert metric["verbose_name"], metric["metric_name"]
+            assert metric["description"], metric["metric_name"]
+            assert metric["d3format"], metric["metric_name"]
+        money = {metric["metric_name"] for metric in dataset["metrics"] if "amount)" in metric["expression"]}
+        shares = {metric["metric_name"] for metric in dataset["metrics"] if metric["d3format"].endswith("%")}
+        for metric in dataset["metrics"]:
+            if metric["metric_name"] in money - shares:
+                assert metric["currency"] == {"symbol": "USD", "symbolPosition": "prefix"}, metric["metric_name"]
+    for chart in charts.values():
+        assert chart["description"], chart["slice_name"]
+        for query in json.loads(chart["query_context"])["queries"]:
+            assert all(isinstance(metric, str) for metric in query.get("metrics") or []), chart["slice_name"]
+
+
+def test_columns_are_described_as_dbt_describes_them(datasets):
+    """Columns that only the view has are described in the dataset alone."""
+    by_table = {}
+    for path in (REPOSITORY / "dbt/models/marts").glob("*.sql"):
+        (file,) = re.findall(r"\bfile='(\w+)'", path.read_text())
+        declared = yaml.safe_load(path.with_suffix(".yml").read_text())["models"][0]["columns"]
+        by_table[file] = {column["name"]: " ".join(column["description"].split()) for column in declared}
+    compared = 0
+    for dataset in datasets.values():
+        tree = sqlglot.parse_one((VIEWS / "gold" / f"{dataset['table_name']}.sql").read_text(), read="duckdb")
+        (table,) = {table.name for table in tree.find_all(sqlglot.exp.Table)} & set(by_table)
+        passed_on = {part.alias_or_name: part.this.name for part in tree.selects if isinstance(part.unalias(), COLUMN)}
+        for column in dataset["columns"]:
+            assert column["verbose_name"], column["column_name"]
+            assert column["description"], f"{dataset['table_name']}.{column['column_name']}"
+            described = by_table[table].get(passed_on.get(column["column_name"], ""))
+            if described:
+                assert column["description"] == described, f"{dataset['table_name']}.{column['column_name']}"
+                compared += 1
+    assert compared > 50
+
+
+def test_dashboards_are_certified_and_filter_across(dashboards):
+    for dashboard in dashboards.values():
+        assert dashboard["certified_by"]
+        assert dashboard["published"]
+        assert dashboard["description"]
+        assert dashboard["metadata"]["cross_filters_enabled"]
+
+
+def test_a_label_has_one_colour(dashboards):
+    one, other = (dashboard["metadata"]["label_colors"] for dashboard in dashboards.values())
+    common = set(one) & set(other)
+    assert {"completed", "high", "West"} <= common
+    assert {label: one[label] for label in common} == {label: other[label] for label in common}
 
 
 def test_what_is_warmed_is_in_the_bundle(dashboards):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ MARTS = {
     "fct_customer_lifetime_value",
     "fct_daily_revenue",
     "fct_orders",
+    "fct_sales",
 }
 
 
@@ -52,7 +54,7 @@ def models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_every_model_has_its_own_yml_with_a_description_of_its_grain(models):
-    assert len(models) == 12
+    assert len(models) == 13
     for name, model in models.items():
         folder = (REPOSITORY / "dbt" / model["original_file_path"]).parent
         declared = yaml.safe_load((folder / f"{name}.yml").read_text())["models"]
@@ -122,13 +124,37 @@ def test_lineage_of_the_architecture(manifest, models):
     assert parents(models["int_customer_orders"]["unique_id"]) == {"stg_customers", "stg_orders"}
     assert parents(models["fct_customer_lifetime_value"]["unique_id"]) == {"int_customer_orders"}
     assert "fct_customer_lifetime_value" in parents("exposure.lakehouse.customer_analytics")
-    assert "fct_daily_revenue" in parents("exposure.lakehouse.daily_revenue")
+    assert {"fct_daily_revenue", "fct_sales"} <= parents("exposure.lakehouse.daily_revenue")
+
+
+def test_exposures_are_those_of_the_dashboards(monkeypatch):
+    monkeypatch.delenv("LAKEHOUSE_INCLUDE_DIR", raising=False)
+    from lakehouse import exposures
+
+    assert exposures.path() == MODELS / "marts/exposures.yml"
+    assert exposures.path().read_text() == exposures.render(), "the dashboards have changed; run: make exposures"
+
+
+def test_a_dashboard_that_leads_to_no_mart_has_no_exposure(tmp_path, monkeypatch):
+    from lakehouse import exposures
+    from lakehouse.files import ConfigError
+
+    shutil.copytree(REPOSITORY / "include", tmp_path / "include", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(MODELS, tmp_path / "dbt/models")
+    monkeypatch.setenv("LAKEHOUSE_INCLUDE_DIR", str(tmp_path / "include"))
+    assert exposures.render() == (MODELS / "marts/exposures.yml").read_text()
+    (tmp_path / "dbt/models/marts/fct_sales.sql").unlink()
+    with pytest.raises(ConfigError, match=r"fct_sales\.sql: reads sales, which no mart writes; allowed: customer_"):
+        exposures.render()
 
 
 def tables_in(path: Path) -> set[str]:
     tree = sqlglot.parse_one(path.read_text(), read="duckdb")
     found = set()
+    made = {part.alias for part in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
+        if table.name in made:
+            continue
         found.add(".".join(part.name for part in table.parts))
     return found
 
@@ -149,13 +175,17 @@ def columns_of(view: str) -> list[str]:
 
 def test_published_views_name_columns_that_the_model_has(models):
     by_table = {f"{model['database']}.{model['schema']}.{model['alias']}": model for model in models.values()}
+    published: dict[str, set[str]] = {table: set() for table in by_table}
     for layer in ("silver", "gold"):
         for path in (VIEWS / layer).glob("*.sql"):
             (table,) = tables_in(path)
             tree = sqlglot.parse_one(path.read_text(), read="duckdb")
             assert not any(isinstance(entry, exp.Star) for entry in tree.selects), path
-            read = {column.name for column in tree.find_all(exp.Column)}
-            assert read == set(by_table[table]["columns"]), path
+            made = {name for part in tree.find_all(exp.CTE) for name in part.this.named_selects}
+            read = {column.name for column in tree.find_all(exp.Column)} - made
+            assert read <= set(by_table[table]["columns"]), path
+            published[table] |= read
+    assert published == {table: set(model["columns"]) for table, model in by_table.items()}
 
 
 def test_names_that_belong_together_show_the_same():

@@ -34,6 +34,7 @@ snapshot_rows as (
         customers.customer_id,
         customers.customer_name,
         customers.state,
+        customers.region,
         customers.value_segment,
         customers.lifetime_value,
         per_customer.last_order_date,

@@ -29,6 +29,7 @@ enriched as (
         customers.address,
         customers.city,
         customers.state,
+        {{ census_region('customers.state') }} as region,
         customers.zip_code,
         customers.created_at,
         customers.updated_at,

@@ -7,6 +7,7 @@ select
     address,
     city,
     state,
+    region,
     zip_code,
     created_at,
     updated_at,
