@@ -90,6 +90,16 @@ _TOKENS = {
     "colorWarning": "#E9A23B",
     "colorError": "#D9674F",
     "colorInfo": "#4A97C2",
+    # A theme replaces Superset's own as a whole: without these its pages fall back to the system's font.
+    "fontFamily": "Inter, Helvetica, Arial, sans-serif",
+    "fontFamilyCode": "'IBM Plex Mono', 'Courier New', monospace",
+    "fontSizeXS": "8",
+    "fontSizeXXL": "28",
+    "fontWeightNormal": "400",
+    "fontWeightLight": "300",
+    "fontWeightStrong": "500",
+    "fontWeightBold": "700",
+    "transitionTiming": 0.3,
 }
 THEME_DEFAULT: dict[str, Any] = {"token": {**_TOKENS, "brandLogoUrl": _logo("#1B2733")}, "algorithm": "default"}
 THEME_DARK: dict[str, Any] = {
