@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from superset_provider.connection import SupersetSettings
+from superset_provider.connection import PASSWORD, SupersetSettings
 from superset_provider.exceptions import (
     SupersetAuthenticationError,
     SupersetConfigurationError,
@@ -49,7 +49,7 @@ async def service_user(
     try:
         user_id = await _make(hook, name, password, roles)
         try:
-            settings = dataclasses.replace(hook.settings, login=name, password=password, provider="db")
+            settings = dataclasses.replace(hook.settings, auth=PASSWORD, login=name, password=password, provider="db")
             client = await asyncio.to_thread(AsyncRestClient, settings, **options)
             try:
                 await _check_login(client, roles)

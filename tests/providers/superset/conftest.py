@@ -6,23 +6,14 @@ import base64
 import itertools
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from superset_provider import protocol
-from superset_provider.hooks.superset import SupersetHook
 
-from tests.providers.superset.real import RealSuperset
-from tests.providers.superset.workshop import Workshop
+from tests.providers.superset.fixtures import hook, logged_in, workshop
 
-
-@pytest.fixture(scope="module")
-def hook(real_superset: Any) -> Iterator[SupersetHook]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(real_superset.connection()))
-        with SupersetHook() as opened:
-            yield opened
+__all__ = ["hook", "logged_in", "workshop"]
 
 
 class ScriptedSuperset:
@@ -94,11 +85,3 @@ def superset(server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> Script
     connection = {"conn_type": "superset", "host": server.address, "login": "admin", "password": "pass-word"}
     monkeypatch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
     return ScriptedSuperset(server, reply)
-
-
-@pytest.fixture
-def workshop(hook: SupersetHook, real_superset: RealSuperset) -> Iterator[Workshop]:
-    """Makes objects for one test."""
-    made = Workshop(hook, real_superset)
-    yield made
-    made.remove()

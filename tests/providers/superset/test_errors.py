@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,22 +15,6 @@ from superset_provider.exceptions import (
 from superset_provider.hooks.superset import SupersetHook
 
 from tests.providers.superset.workshop import Workshop, query_context
-
-
-@pytest.fixture
-def logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A hook for any connection."""
-    opened: list[SupersetHook] = []
-
-    def hook(connection: dict[str, Any]) -> SupersetHook:
-        name = f"other_{len(opened)}"
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
-        opened.append(SupersetHook(name, attempts=2))
-        return opened[-1]
-
-    yield hook
-    for one in opened:
-        one.close()
 
 
 def test_wrong_credentials(real_superset: Any, logged_in: Any) -> None:

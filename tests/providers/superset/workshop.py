@@ -125,7 +125,8 @@ class Workshop:
                 "id": key,
                 "children": [],
                 "parents": [*parents, row],
-                "meta": {"chartId": chart, "width": 4, "height": 30},
+                # Bundles link charts by it, and have only what is here.
+                "meta": {"chartId": chart, "uuid": self.hook.get_chart(chart)["uuid"], "width": 4, "height": 30},
             }
         title = self.named("dashboard")
         fixed = {
