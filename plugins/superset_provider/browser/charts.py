@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from superset_provider.browser.customizations import Customization, customize
 from superset_provider.browser.form_data import apply_to_query, with_time_range
 from superset_provider.browser.query_context import LEGACY, build_query_context, is_known
+
+# Kinds whose values nobody can click on to filter the other charts.
+_NOT_INTERACTIVE = (
+    "big_number",
+    "big_number_total",
+    "bubble_v2",
+    "handlebars",
+    "heatmap_v2",
+    "histogram_v2",
+    "tree_chart",
+    "waterfall",
+    *LEGACY,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,11 @@ class DashboardChart:
             saved=saved,
         )
 
+    @property
+    def filters_others(self) -> bool:
+        """Whether a click on it filters the other charts."""
+        return self.viz_type not in _NOT_INTERACTIVE
+
     def problem(self) -> str | None:
         """Why its query cannot be known, and what to do; None when it can."""
         if self.viz_type in LEGACY:
@@ -69,17 +88,24 @@ class DashboardChart:
         return None
 
     def query_context(
-        self, extra_form_data: Mapping[str, Any] | None, *, dashboard_id: int, url_params: Mapping[str, str]
+        self,
+        extra_form_data: Mapping[str, Any] | None,
+        *,
+        dashboard_id: int,
+        url_params: Mapping[str, str],
+        customizations: Sequence[Customization] = (),
     ) -> dict[str, Any]:
         """The body of ``POST /api/v1/chart/data``, without ``force``.
 
         :param extra_form_data: Joined masks of the filters that cover it, None when none does.
+        :param customizations: Those that cover it.
         """
         # As getFormDataWithExtraFilters.ts: what the filters say replaces what the chart was saved with.
         further: dict[str, Any] = {"url_params": {**(self.form_data.get("url_params") or {}), **url_params}}
         if extra_form_data is not None:
             further["extra_form_data"] = dict(extra_form_data)
         further |= {"slice_id": self.chart_id, "chart_id": self.chart_id, "dashboardId": dashboard_id}
+        further |= customize(self.form_data, self.viz_type, self.dataset_id, customizations)
         if is_known(self.viz_type) and self.dataset_id is not None:
             body = build_query_context(
                 {**self.form_data, **further}, dataset_id=self.dataset_id, viz_type=self.viz_type

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from superset_provider.browser.charts import DashboardChart
+from superset_provider.browser.customizations import Customization, parse_customizations
 from superset_provider.browser.filters import OPTION_ROW_LIMIT, SELECT, NativeFilter, option_context
 from superset_provider.browser.form_data import merge_extra_form_data, url_params_of
 from superset_provider.browser.scope import Layout
+
+_MOST_STATES = 27
+"""Of the filters above one filter: three of them, with three masks each."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class DashboardPage:
         charts: Sequence[DashboardChart],
         filters: Sequence[NativeFilter],
         layout: Layout,
-        cross_filters: Mapping[int, Mapping[str, Any]],
+        customizations: Sequence[Customization],
         *,
         option_row_limit: int,
         url_params: Mapping[str, str],
@@ -63,7 +68,7 @@ class DashboardPage:
         self._charts = list(charts)
         self._filters = {entry.filter_id: entry for entry in filters}
         self._layout = layout
-        self._cross_filters = cross_filters
+        self._customizations = customizations
         self._option_row_limit = option_row_limit
         self._url_params = url_params
         self._first_query: dict[str, str] = {}
@@ -105,7 +110,7 @@ class DashboardPage:
             parsed,
             filters,
             layout,
-            {},
+            parse_customizations(metadata, chosen),
             option_row_limit=option_row_limit,
             url_params=url_params_of(state),
         )
@@ -153,18 +158,21 @@ class DashboardPage:
     def _options(self, entry: NativeFilter) -> list[PageQuery]:
         """All that the control of one filter asks one after the other.
 
-        A control asks when it is created, and again when the masks of the filters above it change: for a moment they
-        are empty, until the controls above are drawn; then they are what those controls work out.
+        A control asks when it is created, and again when the masks of the filters above it change. Until their controls
+        are drawn these are the saved ones; for a moment each select filter's is empty; then they are what the control
+        works out. Which of these states a control catches depends on whose answer comes first.
         """
         above = self._ancestors(entry.filter_id)
-        first = self._option_query(entry, [each.mask for each in above])
-        self._first_query.setdefault(entry.filter_id, first.identity)
-        queries = [first]
-        if any(each.kind == SELECT and each.has_value for each in above):
-            queries.append(self._option_query(entry, [{} if each.kind == SELECT else each.mask for each in above]))
-        if not any(each.filter_id in self._unanswered for each in above):
-            queries.append(self._option_query(entry, [each.drawn_mask for each in above]))
+        states = [self._states(each) for each in above]
+        combined = [[each[0] for each in states], [each[-1] for each in states], *itertools.product(*states)]
+        queries = [self._option_query(entry, masks) for masks in combined[: _MOST_STATES + 2]]
+        self._first_query.setdefault(entry.filter_id, queries[0].identity)
         return queries
+
+    def _states(self, entry: NativeFilter) -> list[Mapping[str, Any]]:
+        if entry.filter_id in self._unanswered:
+            return [entry.mask]
+        return [entry.mask, *([{}] if entry.kind == SELECT else []), entry.drawn_mask]
 
     def _ancestors(self, filter_id: str) -> list[NativeFilter]:
         found: list[NativeFilter] = []
@@ -199,17 +207,22 @@ class DashboardPage:
         if problem is not None:
             self.problems.append((chart.name, chart.chart_id, problem))
             return []
-        masks: dict[str, None] = {}
         filters = [entry for entry in self._filters.values() if self._layout.in_scope(chart.chart_id, entry.scope)]
-        states = ([entry.mask for entry in filters], [entry.settled_mask for entry in filters])
-        queries = []
-        for state in states:
-            extra = merge_extra_form_data(state)
-            if json.dumps(extra) in masks:
-                continue
-            masks[json.dumps(extra)] = None
-            body = chart.query_context(
-                extra if filters else None, dashboard_id=self.dashboard_id, url_params=self._url_params
+        states = [merge_extra_form_data(entry.mask for entry in filters)]
+        settled = merge_extra_form_data(entry.settled_mask for entry in filters)
+        if settled != states[0]:
+            states.append(settled)
+        customizations = [item for item in self._customizations if self._layout.in_scope(chart.chart_id, item.scope)]
+        # Charts that a click could filter count as covered, although a plain address and a permalink (whose clicks get
+        # lost in 6.1.0) open without one: nothing of the chart's own extra_form_data is left then.
+        covered = bool(filters) or any(other.filters_others for other in self._charts if other is not chart)
+        bodies = [
+            chart.query_context(
+                state if covered else None,
+                dashboard_id=self.dashboard_id,
+                url_params=self._url_params,
+                customizations=customizations,
             )
-            queries.append(PageQuery(chart.name, chart.chart_id, chart.dataset_id, "chart", body))
-        return queries
+            for state in states
+        ]
+        return [PageQuery(chart.name, chart.chart_id, chart.dataset_id, "chart", body) for body in bodies]
