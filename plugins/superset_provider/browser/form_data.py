@@ -1,12 +1,14 @@
-"""How the values of several filters are joined, and what they do to a query."""
+"""How the values of several filters are joined, and what becomes of a chart's form data on a dashboard."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# As in the browser: lists of several filters are joined, of these keys the last one wins.
+from superset_provider.browser.query_object import REPLACED, REPLACED_EXTRAS, split_adhoc_filters
+
+# Lists of several filters are joined, of everything else the last one counts.
 _JOINED = (
     "adhoc_filters",
     "filters",
@@ -15,36 +17,42 @@ _JOINED = (
     "interactive_drilldown",
     "custom_form_data",
 )
-REPLACED = {
-    "granularity": "granularity",
-    "granularity_sqla": "granularity",
-    "time_column": "time_column",
-    "time_grain": "time_grain",
-    "time_range": "time_range",
-    "time_compare": "time_compare",
-}
-_REPLACED_EXTRAS = ("relative_start", "relative_end", "time_grain_sqla")
 
 
-def merge_extra_form_data(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the values of several filters as the browser does: filters are collected, time range and grain replaced."""
+def merge_extra_form_data(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the values of several filters, in the order of the filters.
+
+    As ``mergeExtraFormData`` in superset-frontend/src/dashboard/components/nativeFilters/utils.ts: what it does not
+    know gets lost.
+    """
     merged: dict[str, Any] = {}
     for part in parts:
         for key in _JOINED:
-            if part.get(key):
-                value = part[key]
-                if isinstance(value, Mapping):
-                    merged[key] = {**merged.get(key, {}), **value}
-                else:
-                    merged[key] = [*merged.get(key, []), *value]
-        for key in (*REPLACED, *_REPLACED_EXTRAS):
-            if part.get(key) is not None:
+            if isinstance(part.get(key), list | tuple) and part[key]:
+                merged[key] = [*merged.get(key, ()), *part[key]]
+        for key in (*REPLACED, *REPLACED_EXTRAS):
+            if key in part:
                 merged[key] = part[key]
     return merged
 
 
+def with_time_range(form_data: Mapping[str, Any]) -> dict[str, Any]:
+    """A chart's parameters as the server gives them to the page (``update_time_range`` in superset/legacy.py)."""
+    changed = dict(form_data)
+    if "since" in changed or "until" in changed:
+        since, until = changed.pop("since", "") or "", changed.pop("until", "") or ""
+        changed["time_range"] = f"{since} : {until}"
+    column = changed.get("granularity_sqla")
+    if column and any(
+        entry.get("subject") == column and entry.get("comparator") == "No filter"
+        for entry in changed.get("adhoc_filters") or ()
+    ):
+        changed.setdefault("time_range", "No filter")
+    return changed
+
+
 def apply_to_query(query: Mapping[str, Any], extra_form_data: Mapping[str, Any]) -> dict[str, Any]:
-    """A chart's query with the values of the dashboard's filters.
+    """A saved query with the values of the dashboard's filters, for charts whose query cannot be built.
 
     :param query: One entry of ``query_context.queries``.
     :param extra_form_data: Result of :func:`merge_extra_form_data`.
@@ -53,42 +61,30 @@ def apply_to_query(query: Mapping[str, Any], extra_form_data: Mapping[str, Any])
     simple, clauses = split_adhoc_filters(extra_form_data.get("adhoc_filters") or ())
     changed["filters"] = [
         *copy.deepcopy(list(extra_form_data.get("filters") or ())),
-        *(changed.get("filters") or []),
+        *(changed.get("filters") or ()),
         *simple,
     ]
     extras = dict(changed.get("extras") or {})
-    for clause, expressions in clauses.items():
-        existing = [extras[clause]] if extras.get(clause) else []
-        extras[clause] = " AND ".join([*existing, *(f"({expression})" for expression in expressions)])
+    for clause, text in clauses.items():
+        if text:
+            extras[clause] = f"{extras[clause]} AND {text}" if extras.get(clause) else text
     for key, target in REPLACED.items():
         if key in extra_form_data:
             changed[target] = extra_form_data[key]
-    for key in _REPLACED_EXTRAS:
-        if key in extra_form_data:
-            extras[key] = extra_form_data[key]
-    if extras or "extras" in changed:
-        changed["extras"] = extras
-    if extra_form_data.get("custom_form_data"):
-        changed["custom_form_data"] = extra_form_data["custom_form_data"]
+    extras |= {key: extra_form_data[key] for key in REPLACED_EXTRAS if key in extra_form_data}
+    changed["extras"] = extras
+    if "time_grain_sqla" in extra_form_data:
+        changed["columns"] = [_regrained(column, extras) for column in changed.get("columns") or ()]
     return changed
 
 
-def split_adhoc_filters(
-    adhoc_filters: Sequence[Mapping[str, Any]],
-) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
-    """Simple conditions become filters; SQL conditions become text for WHERE or HAVING.
+def _regrained(column: Any, extras: Mapping[str, Any]) -> Any:
+    if isinstance(column, Mapping) and column.get("columnType") == "BASE_AXIS":
+        return {**column, "timeGrain": extras["time_grain_sqla"]}
+    return column
 
-    :returns: Filters, and ``{"where" | "having": [expressions]}``.
-    """
-    simple: list[dict[str, Any]] = []
-    clauses: dict[str, list[str]] = {}
-    for entry in adhoc_filters:
-        clause = str(entry.get("clause") or "WHERE").lower()
-        if entry.get("expressionType") == "SIMPLE" and clause == "where":
-            condition = {"col": entry.get("subject"), "op": entry.get("operator")}
-            if entry.get("operator") not in ("IS NULL", "IS NOT NULL"):
-                condition["val"] = entry.get("comparator")
-            simple.append(condition)
-        elif entry.get("sqlExpression"):
-            clauses.setdefault(clause, []).append(str(entry["sqlExpression"]))
-    return simple, clauses
+
+def url_params_of(state: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that a permalink puts into the address."""
+    pairs: Sequence[Sequence[str]] = state.get("urlParams") or ()
+    return {str(name): str(value) for name, value in pairs}

@@ -76,7 +76,9 @@ def build_query_context(
     kind = str(viz_type or params.get("viz_type"))
     if kind not in _BUILDERS:
         raise ValueError(f"no builder for charts of the kind {kind!r}")
-    form_data = CONTROLS[kind].fill({**params, "viz_type": kind, "datasource": f"{dataset_id}__table"})
+    # The frontend gets the parameters in the order of their names.
+    sorted_params = dict(sorted(params.items()))
+    form_data = CONTROLS[kind].fill({**sorted_params, "viz_type": kind, "datasource": f"{dataset_id}__table"})
     if chart_id is not None:
         form_data["slice_id"] = chart_id
     queries = [_finished(form_data, query) for query in _BUILDERS[kind](form_data)]

@@ -92,10 +92,12 @@ class PageLoader:
             self._hook.get_dashboard_charts(dashboard_id),
             self._hook.get_dashboard_datasets(dashboard_id),
         )
-        full = await asyncio.gather(*(self._chart(int(chart["id"])) for chart in charts))
+        full = await asyncio.gather(*(self._chart(chart) for chart in charts))
         return LoadedPage(dashboard, full, datasets, None)
 
-    async def _chart(self, chart_id: int) -> dict[str, Any]:
+    async def _chart(self, chart: Mapping[str, Any]) -> dict[str, Any]:
+        chart_id = int(chart["id"])
         if chart_id not in self._charts:
             self._charts[chart_id] = asyncio.ensure_future(self._hook.get_chart(chart_id))
-        return {**await self._charts[chart_id], "id": chart_id}
+        # Only the dashboard's list of charts names their datasets.
+        return {**await self._charts[chart_id], "id": chart_id, "form_data": chart.get("form_data")}
