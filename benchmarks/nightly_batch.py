@@ -44,9 +44,12 @@ def timed(into: Seconds, name: str) -> Iterator[None]:
 
 
 class _TaskInstance:
-    """Stands where an operator wants to leave its link: by hand there is no Airflow to show it."""
+    """Stands where an operator leaves its link and looks for its last run: by hand there is no Airflow to have them."""
 
     def xcom_push(self, **_: Any) -> None:
+        return None
+
+    def xcom_pull(self, **_: Any) -> None:
         return None
 
 

@@ -127,6 +127,14 @@ def show_to_dremio() -> list[dict[str, Any]]:
     return [change.to_dict() for change in [*dremio.refresh_bronze_metadata(), *dremio.apply_views("bronze")]]
 
 
+@task(pre_execute=require("metadata_postgres"))
+def record_warming(result: dict[str, Any] | None, dag_id: str, run_id: str) -> int:
+    """Keep what became of each chart, cold and warm, in PostgreSQL."""
+    from lakehouse.history import record_warming
+
+    return record_warming(result, dag_id, run_id)
+
+
 @task(pre_execute=require("dremio_default"))
 def publish() -> list[dict[str, Any]]:
     """Point what people query at the tested tables, and declare the reflections on it."""
@@ -212,12 +220,20 @@ with DAG(
         )
 
     with TaskGroup("warm_dashboards") as groups["warm_dashboards"]:
-        SupersetWarmDashboardOperator(
+        dashboards = load_dashboards()
+        warm = SupersetWarmDashboardOperator(
             task_id="warm",
             superset_conn_id="superset_default",
-            dashboards=[dashboard.slug for dashboard in load_dashboards()],
+            dashboards=[dashboard.slug for dashboard in dashboards],
+            # Row-level security gives these roles cache entries of their own; a dashboard they do not see is left out.
+            roles=list(dict.fromkeys(role for dashboard in dashboards for role in dashboard.roles)),
+            # What is warmed tonight has to last until tomorrow night's is there.
+            fresh_for=timedelta(days=1).total_seconds(),
             pre_execute=require("superset_default"),
         )
+        # A teardown: what was cold, and why, is worth most when the warm-up has failed.
+        recorded = record_warming(warm.output, "{{ dag.dag_id }}", "{{ run_id }}")
+        warm >> recorded.as_teardown(on_failure_fail_dagrun=True)
 
     docs = DbtDocsS3LocalOperator(
         task_id="dbt_docs", connection_id="lake_s3", bucket_name="datalake", folder_dir="docs/dbt", **dbt_task

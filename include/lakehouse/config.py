@@ -205,13 +205,14 @@ class Dashboard(_Strict):
     Args:
         slug: Its slug in Superset.
         title: What people call it.
-        roles: Superset roles whose cache entries differ by row-level security; empty: one pass is enough.
+        roles: Superset roles whose cache entries differ by row-level security, each a role or the list of roles that
+            such a person has together; empty: one pass is enough.
         charts: Names of the charts to warm; None: all of them.
     """
 
     slug: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     title: str | None = None
-    roles: tuple[str, ...] = ()
+    roles: tuple[str | tuple[str, ...], ...] = ()
     charts: tuple[str, ...] | None = None
 
 

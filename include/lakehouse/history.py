@@ -1,9 +1,11 @@
-"""Run history in PostgreSQL: the state of every Airbyte connection, and every dbt invocation."""
+"""Run history in PostgreSQL: the state of every Airbyte connection, every dbt invocation, every warmed chart."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,16 @@ _UPSERT_RUN = """
         status = EXCLUDED.status, models_run = EXCLUDED.models_run, tests_run = EXCLUDED.tests_run,
         metadata = EXCLUDED.metadata
 """
+_FORGET_WARMING = "DELETE FROM chart_warming_history WHERE dag_id = %s AND run_id = %s"
+_INSERT_WARMING = """
+    INSERT INTO chart_warming_history
+        (dag_id, run_id, position, warmed_at, dashboard, chart, chart_id, dataset, superset_user, cold_ms, warm_ms,
+         row_count, hit, reason, message)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_WARMING_FIELDS = (
+    "dashboard", "chart", "chart_id", "dataset", "user", "cold_ms", "warm_ms", "rows", "hit", "reason", "message",
+)  # fmt: skip
 
 
 def record_airbyte_state(connection_id: str) -> bool:
@@ -106,6 +118,32 @@ def load_dbt_invocation(project_dir: Path, context: Any = None) -> DbtInvocation
     key = archive.log_key("dbt", invocation.started_at, invocation.run_id)
     archive.store(Lake.from_connection(), key, log_lines(project_dir, invocation, _secrets()))
     return invocation
+
+
+def record_warming(result: Mapping[str, Any] | None, dag_id: str, run_id: str) -> int:
+    """Keep what became of each query of a warm-up in ``chart_warming_history``; the last try of a run counts.
+
+    Args:
+        result: What SupersetWarmDashboardOperator left in XCom; None when it did not get that far.
+        dag_id: The DAG that warmed.
+        run_id: Its run.
+
+    Returns:
+        How many queries were recorded.
+
+    Raises:
+        MetadataStoreError: When PostgreSQL cannot be reached.
+    """
+    charts = (result or {}).get("charts", [])
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rows = [
+        (dag_id, run_id, position, now, *(chart[name] for name in _WARMING_FIELDS))
+        for position, chart in enumerate(charts)
+    ]
+    with metadata_store.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(_FORGET_WARMING, (dag_id, run_id))
+        cursor.executemany(_INSERT_WARMING, rows)
+    return len(rows)
 
 
 def _airflow_ids(context: Any) -> dict[str, Any]:

@@ -92,6 +92,17 @@ def test_reflections_and_dashboards_wait_for_the_tests(batch):
         assert "dbt_tests.test" in upstream(batch.get_task(task_id))
 
 
+def test_the_dashboards_are_warmed_for_a_day_and_for_every_role(batch):
+    from lakehouse.config import load_dashboards
+
+    warm, recorded = (batch.get_task(f"warm_dashboards.{name}") for name in ("warm", "record_warming"))
+    assert list(warm.dashboards) == [dashboard.slug for dashboard in load_dashboards()]
+    assert set(warm.roles) == {role for dashboard in load_dashboards() for role in dashboard.roles}
+    assert warm.fresh_for >= 24 * 3600
+    assert recorded.is_teardown
+    assert recorded.upstream_task_ids == {"warm_dashboards.warm"}
+
+
 def test_the_extraction_is_the_stock_operator(batch):
     from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
 

@@ -104,8 +104,9 @@ def test_a_changed_file_is_read_again(include: Path) -> None:
     file = include / "dashboards.yml"
     file.write_text("- slug: one\n")
     assert [item.slug for item in load_dashboards()] == ["one"]
-    file.write_text("dashboards:\n- {slug: one, roles: [Alpha]}\n- slug: two\n")
-    assert [(item.slug, item.roles) for item in load_dashboards()] == [("one", ("Alpha",)), ("two", ())]
+    file.write_text("dashboards:\n- {slug: one, roles: [Alpha, [Gamma, EU]]}\n- slug: two\n")
+    found = [(item.slug, item.roles) for item in load_dashboards()]
+    assert found == [("one", ("Alpha", ("Gamma", "EU"))), ("two", ())]
 
 
 @pytest.mark.parametrize(

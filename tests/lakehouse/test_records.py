@@ -18,7 +18,7 @@ from lakehouse import setup
 from lakehouse.airbyte import PublicApi
 from lakehouse.bronze import load_to_bronze
 from lakehouse.config import load_streams
-from lakehouse.history import load_dbt_invocation, record_dbt_invocation
+from lakehouse.history import load_dbt_invocation, record_dbt_invocation, record_warming
 from lakehouse.logs import LogShippingError, documents, ship_sync_logs
 from lakehouse.setup import airbyte
 from lakehouse.syncs import record_latest_sync
@@ -290,6 +290,49 @@ def test_source_freshness_is_an_invocation_too(
         f"WHERE run_id = '{identifier}'",
     )
     assert row == (status, 0, 0, "source freshness", "2026-11-01 04:00:01")
+
+
+def warmed(chart: str, **changes: Any) -> dict[str, Any]:
+    """One query, as SupersetWarmDashboardOperator leaves it in XCom."""
+    found = {
+        "dashboard": "Daily revenue",
+        "chart": chart,
+        "chart_id": 7,
+        "kind": "chart",
+        "dataset": "gold.orders",
+        "user": "superset_default",
+        "cold_ms": 812.5,
+        "warm_ms": 20.5,
+        "rows": 3,
+        "shared": False,
+        "hit": True,
+        "reason": None,
+        "message": None,
+    }
+    return {**found, **changes}
+
+
+def test_what_became_of_each_chart_is_kept_of_the_last_try(tables: Platform) -> None:
+    failed = warmed(
+        "Revenue", cold_ms=None, warm_ms=None, rows=None, hit=False, reason="query failed", message="no such column"
+    )
+    first = {"charts": [failed, warmed("options of filter Status", chart_id=None), warmed("Orders")]}
+    assert record_warming(first, "daily_batch", "manual__1") == 3
+    assert record_warming({"charts": [warmed("Revenue")]}, "daily_batch", "manual__2") == 1
+    sql = """
+        SELECT run_id, chart, chart_id, superset_user, cold_ms, warm_ms, row_count, hit, reason, message
+        FROM chart_warming_history ORDER BY run_id, position
+    """
+    assert query(tables, sql) == [
+        ("manual__1", "Revenue", 7, "superset_default", None, None, None, False, "query failed", "no such column"),
+        ("manual__1", "options of filter Status", None, "superset_default", 812.5, 20.5, 3, True, None, None),
+        ("manual__1", "Orders", 7, "superset_default", 812.5, 20.5, 3, True, None, None),
+        ("manual__2", "Revenue", 7, "superset_default", 812.5, 20.5, 3, True, None, None),
+    ]
+    # The next try counts; one that did not get as far as that leaves nothing that would be taken for its own.
+    assert record_warming({"charts": [warmed("Revenue")]}, "daily_batch", "manual__1") == 1
+    assert record_warming(None, "daily_batch", "manual__2") == 0
+    assert [row[:2] for row in query(tables, sql)] == [("manual__1", "Revenue")]
 
 
 def test_history_does_not_stop_the_data(
