@@ -11,7 +11,6 @@ from superset_provider import exceptions
 from superset_provider.exceptions import (
     SupersetConfigurationError,
     SupersetError,
-    SupersetTransientError,
 )
 from superset_provider.hooks.superset import SupersetHook
 
