@@ -27,6 +27,9 @@ status: ## what runs, where, and how much memory it takes
 reset: ## stop it and delete all its data (asks first, unless FORCE=1)
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox reset; else rm -rf var; fi
 
+dashboards: ## write what was changed on Superset's pages back into include/superset/assets, for `git diff`
+	@$(PYTHON) -m sandbox run $(PYTHON) -m superset_provider.assets export include/superset/assets
+
 test: development lint ## everything the project checks about itself, from nothing; ARGS="-k name" for a part
 	@$(PYTHON) -m pytest $(ARGS)
 

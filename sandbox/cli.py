@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,13 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0 done, 1 not everything is as it should be, 2 a message said what to do, 130 interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The whole platform on one laptop.")
-    parser.add_argument("command", choices=["up", "demo", "down", "status", "reset"])
-    parser.add_argument("services", nargs="*", help="for `up`: only these and what they need")
+    parser.add_argument("command", choices=["up", "demo", "down", "status", "reset", "run"])
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="for `up`: only these services and what they need; for `run`: a command that sees the platform as a task "
+        "of its Airflow does",
+    )
     chosen = parser.parse_args(arguments)
     commands = {"demo": demo, "down": down, "status": status, "reset": reset}
     try:
         settings = Settings.load()
-        return up(settings, chosen.services) if chosen.command == "up" else commands[chosen.command](settings)
+        if chosen.command == "up":
+            return up(settings, chosen.words)
+        return run(settings, chosen.words) if chosen.command == "run" else commands[chosen.command](settings)
     except SandboxError as error:
         errors.print(str(error), style="red", markup=False, soft_wrap=True)
         return 2
@@ -90,6 +99,20 @@ def up(settings: Settings, only: Sequence[str] = ()) -> int:
     console.print(f"Airflow {settings['AIRFLOW_URL']}   Superset {settings['SUPERSET_URL']}")
     console.print(f"Addresses and credentials: {settings.path}", soft_wrap=True)
     return 0
+
+
+def run(settings: Settings, words: Sequence[str]) -> int:
+    """Run a command with Airflow's environment, in which its connections are found; the exit status is the command's.
+
+    Raises:
+        SandboxError: if there is no command, or no such program.
+    """
+    if not words:
+        raise SandboxError("What is to run? python -m sandbox run <program> [<argument> ...]")
+    program = shutil.which(words[0])
+    if program is None:
+        raise SandboxError(f"There is no program {words[0]!r}.")
+    return subprocess.run([program, *words[1:]], env=airflow.environment(settings), check=False).returncode  # noqa: S603  the command is the caller's
 
 
 def down(settings: Settings) -> int:

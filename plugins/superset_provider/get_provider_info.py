@@ -47,8 +47,21 @@ def provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["superset_provider.hooks.superset"]}],
-        "operators": [{"integration-name": _NAME, "python-modules": ["superset_provider.operators.warm_dashboard"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": ["superset_provider.triggers.warm_dashboard"]}],
+        "operators": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [
+                    f"superset_provider.operators.{name}" for name in ("assets", "charts", "datasets", "warm_dashboard")
+                ],
+            }
+        ],
+        "sensors": [{"integration-name": _NAME, "python-modules": ["superset_provider.sensors.freshness"]}],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"superset_provider.triggers.{name}" for name in ("freshness", "warm_dashboard")],
+            }
+        ],
         "extra-links": ["superset_provider.links.SupersetDashboardLink"],
         "connection-types": [
             {

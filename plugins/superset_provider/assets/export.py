@@ -81,14 +81,12 @@ def format_folder(folder: str | Path) -> list[Written]:
     """Bring files to the form that an export would give them, without asking Superset.
 
     :param folder: Root of the bundle.
-    :returns: One entry for each file of an object.
+    :returns: One entry for each file.
     :raises SupersetConfigurationError: A file cannot be read.
     """
-    files = read_folder(folder)
-    return [
-        _write(Path(folder), path, normal_form(kind, body), files)
-        for path, body in files.items()
-        if (kind := kind_of(path))
+    root, files = Path(folder), read_folder(folder)
+    return [_write(root, "metadata.yaml", METADATA, files)] + [
+        _write(root, path, normal_form(kind, body), files) for path, body in files.items() if (kind := kind_of(path))
     ]
 
 

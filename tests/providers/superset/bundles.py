@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from superset_provider.hooks.superset import SupersetHook
 
 Files = dict[str, Any]
 
@@ -139,3 +140,15 @@ def write_folder(files: Files, folder: Path) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(yaml.safe_dump(body, sort_keys=False), encoding="utf-8")
     return folder
+
+
+def remove_bundle(hook: SupersetHook, files: Files) -> None:
+    """Remove from Superset what the files declare."""
+    uuids = {body["uuid"] for body in files.values() if "uuid" in body}
+    for kind in ("dashboard", "chart", "dataset"):
+        found = [entry["id"] for entry in getattr(hook, f"list_{kind}s")() if entry["uuid"] in uuids]
+        if found:
+            hook.request("DELETE", f"/api/v1/{kind}/", params={"q": f"!({','.join(map(str, found))})"})
+    for database in hook.list_databases():
+        if database["uuid"] in uuids:
+            hook.request("DELETE", f"/api/v1/database/{database['id']}")

@@ -18,7 +18,7 @@ from superset_provider.exceptions import SupersetConfigurationError, SupersetTer
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.operators.assets import SupersetExportAssetsOperator, SupersetImportAssetsOperator
 
-from tests.providers.superset.bundles import Files, identity, small_bundle, write_folder
+from tests.providers.superset.bundles import Files, identity, remove_bundle, small_bundle, write_folder
 
 
 class Imported:
@@ -60,19 +60,10 @@ class Imported:
 @pytest.fixture
 def imported(hook: SupersetHook, real_superset: Any) -> Iterator[Imported]:
     bundle = Imported(hook, real_superset.database_uri)
+    made = dict(bundle.files)
     bundle.apply()
     yield bundle
-    for kind, names in {
-        "dashboard": ["dashboard"],
-        "chart": ["totals", "table", "count"],
-        "dataset": ["sales", "people"],
-        "database": ["database"],
-    }.items():
-        for name in names:
-            only = [{"col": "uuid", "opr": "eq", "value": identity(f"{bundle.slug}/{name}")}]
-            found = hook.request("GET", f"/api/v1/{kind}/", params={"q": json.dumps({"filters": only})})["result"]
-            for entry in found:
-                hook.request("DELETE", f"/api/v1/{kind}/{entry['id']}")
+    remove_bundle(hook, made)
 
 
 def test_a_second_import_changes_nothing(imported: Imported) -> None:

@@ -74,6 +74,14 @@ def test_another_shop_starts_with_an_empty_lake(small):
     assert states == {"postgres": "running", "s3": "running"}
 
 
+def test_a_command_is_run_as_a_task_would_see_the_platform(small, tmp_path):
+    words = ["sh", "-c", f'printf %s "$AIRFLOW_HOME" > {tmp_path}/home; exit 3']
+    assert cli.main(["run", *words]) == 3
+    assert (tmp_path / "home").read_text() == str(small.var / "airflow")
+    assert cli.main(["run"]) == 2
+    assert cli.main(["run", "no-such-program"]) == 2
+
+
 def test_two_at_a_time_are_refused(small, capsys):
     with cli.exclusive(small):
         assert cli.main(["up"]) == 2
