@@ -49,7 +49,7 @@ exposures: environments ## derive dbt's exposures from the dashboards in include
 	@PYTHONPATH=include $(PYTHON) -m lakehouse.exposures
 
 screenshots: development ## pictures of the running platform's dashboards, light and dark, to docs/images
-	@$(PYTHON) scripts/screenshots.py
+	@set -a && . "$${SANDBOX_VAR:-./var}/sandbox.env" && set +a && $(PYTHON) scripts/screenshots.py
 
 environments:
 	@scripts/bootstrap

@@ -2,7 +2,8 @@
 
     make screenshots
 
-Needs Chromium and a platform that `make demo` has filled; it logs in with what the sandbox's env file says.
+Needs Chromium and a platform that `make demo` has filled. Which Superset, and who looks at it, is in SUPERSET_URL,
+SUPERSET_USER and SUPERSET_PASSWORD; make takes them from the sandbox's env file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from playwright.sync_api import Page
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from sandbox.settings import Settings  # noqa: E402
-from tests.browser import chromium, logged_in  # noqa: E402
+from tests.browser import Person, chromium, logged_in  # noqa: E402
 
 WIDTH, HEIGHT = 1600, 3200
 _TILES = ".dashboard-component-chart-holder, .dashboard-markdown"
@@ -45,14 +45,18 @@ def take(address: str, user: str, password: str, folder: Path) -> Iterator[Path]
         for mode in ("light", "dark"):
             with logged_in(browser, address, user, password, dark=mode == "dark", viewport=viewport) as person:
                 for slug in _slugs():
-                    written: list[Path] = []
+                    yield from _take_tabs(person, slug, mode, folder)
 
-                    def look(page: Page, tab: str, stem: str = slug, mode: str = mode) -> None:
-                        written.append(folder / f"{stem}-{_name(tab)}-{mode}.png")
-                        _write(page, written[-1])
 
-                    person.open(f"/superset/dashboard/{slug}/", tabs=True, look=look)
-                    yield from written
+def _take_tabs(person: Person, slug: str, mode: str, folder: Path) -> list[Path]:
+    written: list[Path] = []
+
+    def look(page: Page, tab: str) -> None:
+        written.append(folder / f"{slug}-{_name(tab)}-{mode}.png")
+        _write(page, written[-1])
+
+    person.open(f"/superset/dashboard/{slug}/", tabs=True, look=look)
+    return written
 
 
 def _slugs() -> list[str]:
@@ -77,10 +81,7 @@ def main() -> None:
     """Take the pictures of the running platform."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "docs/images")
-    settings = Settings.load()
-    address = os.environ.get("SUPERSET_URL", settings["SUPERSET_URL"])
-    user = os.environ.get("SUPERSET_USER", settings["SUPERSET_USER"])
-    password = os.environ.get("SUPERSET_PASSWORD", settings["SUPERSET_PASSWORD"])
+    address, user, password = (os.environ[f"SUPERSET_{name}"] for name in ("URL", "USER", "PASSWORD"))
     for path in take(address, user, password, parser.parse_args().folder):
         print(f"{path}  {path.stat().st_size // 1024} kB")
 

@@ -73,8 +73,9 @@ def _logo(color: str) -> str:
         f'<path d="M2 {top}l12-6 12 6-12 6z" fill="{fill}"/>'
         for top, fill in ((22, "#2A7DA8"), (16, "#2A9D8F"), (10, "#E9A23B"))
     )
-    name = f'<text x="34" y="22" font-family="Inter,Helvetica,Arial,sans-serif" font-size="19" font-weight="600" fill="{color}">'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 156 32">{layers}{name}{APP_NAME}</text></svg>'
+    font = 'font-family="Inter,Helvetica,Arial,sans-serif" font-size="19" font-weight="600"'
+    name = f'<text x="34" y="22" {font} fill="{color}">{APP_NAME}</text>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 156 32">{layers}{name}</svg>'
     return "data:image/svg+xml," + quote(svg)
 
 
@@ -115,7 +116,8 @@ EXTRA_CATEGORICAL_COLOR_SCHEMES = [
         "description": "Legible in the light and in the dark mode",
         "isDefault": True,
         "colors": [
-            "#2A7DA8", "#2A9D8F", "#E9A23B", "#8E6BBF", "#D9674F", "#4A97C2", "#7BA05B", "#C46A93", "#7C8AA0", "#B08A5B",
+            "#2A7DA8", "#2A9D8F", "#E9A23B", "#8E6BBF", "#D9674F",
+            "#4A97C2", "#7BA05B", "#C46A93", "#7C8AA0", "#B08A5B",
         ],
     }
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The first person of the morning: after the warm-up, a browser on the dashboards hits the cache with all that it asks."""
+"""The first person of the morning: after the warm-up, all that a browser asks for the dashboards is in the cache."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_everything_a_browser_asks_is_warm_on_every_tab(platform, warmed, admin,
 
 
 def test_superset_s_own_warm_up_does_not_get_there(platform, superset, warmed, admin):
-    """For comparison: apache/superset#43024. Should this fail one day, Superset has caught up, and that is good news."""
+    """For comparison: apache/superset#43024. Should this fail one day, Superset has caught up: good news."""
     slug = "daily-revenue"
     flush(platform)
     dashboard = superset.call("GET", f"dashboard/{slug}")["result"]["id"]
