@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import httpx
 from airflow.sdk import BaseHook
 
 from superset_provider.connection import DEFAULT_CONN_ID, SupersetSettings
+from superset_provider.exceptions import SupersetAuthenticationError
 from superset_provider.hooks.objects import AsyncObjectMethods
 from superset_provider.hooks.rest import AsyncRestClient
 
@@ -86,3 +91,45 @@ class SupersetAsyncHook(AsyncObjectMethods):
         :raises SupersetTransientError: It is not.
         """
         await self.send("GET", "/health", auth=None)
+
+
+@dataclass
+class _Shared:
+    """A hook that several triggers use, and how many they are."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    hook: SupersetAsyncHook | None = None
+    users: int = 0
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_hook(superset_conn_id: str) -> AsyncIterator[SupersetAsyncHook]:
+    """The one hook of this event loop for a connection, for triggers that look at something again and again: a thousand
+    of them need one login and one TLS context. A request is sent once, since whoever polls simply polls again.
+
+    It is closed when its last user leaves, and not handed out again once its credentials were refused: the connection
+    may have been corrected meanwhile.
+    """
+    entries = _shared.setdefault(asyncio.get_running_loop(), {})
+    entry = entries.setdefault(superset_conn_id, _Shared())
+    entry.users += 1
+    try:
+        async with entry.lock:
+            if entry.hook is None:
+                hook = SupersetAsyncHook(superset_conn_id, concurrency=8, request_timeout=30.0, attempts=1)
+                entry.hook = await hook.__aenter__()
+        yield entry.hook
+    except SupersetAuthenticationError:
+        if entries.get(superset_conn_id) is entry:
+            del entries[superset_conn_id]
+        raise
+    finally:
+        entry.users -= 1
+        if entry.users == 0:
+            if entries.get(superset_conn_id) is entry:
+                del entries[superset_conn_id]
+            if entry.hook is not None:
+                await entry.hook.__aexit__()
