@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from superset_provider.exceptions import SupersetError, SupersetTransientError
 from superset_provider.freshness import FreshnessRequest, FreshnessWatch
-from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.hooks.superset_async import shared_hook
 
 
 class SupersetDashboardFreshnessTrigger(BaseTrigger):
@@ -55,7 +55,7 @@ class SupersetDashboardFreshnessTrigger(BaseTrigger):
         """Look until there is something to report."""
         event: dict[str, Any] = {"status": "fresh", "message": "", "stale": [], "transient": False}
         try:
-            async with SupersetAsyncHook(self.superset_conn_id) as hook:
+            async with shared_hook(self.superset_conn_id) as hook:
                 stale = await self._wait(FreshnessWatch(hook, FreshnessRequest(**self.request)))
             if stale:
                 event.update(status="timeout", message="The deadline has passed.", stale=stale)
