@@ -24,6 +24,8 @@ sys.path.insert(0, str(REPOSITORY))
 from tests.browser import Person, chromium, logged_in  # noqa: E402
 
 WIDTH, HEIGHT = 1600, 3200
+SCALE = 0.75
+"""Pixels of the picture for one of the page: still legible, and all of them together below 2 MB."""
 _TILES = ".dashboard-component-chart-holder, .dashboard-markdown"
 
 
@@ -40,10 +42,10 @@ def take(address: str, user: str, password: str, folder: Path) -> Iterator[Path]
         each picture when it is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    viewport = {"width": WIDTH, "height": HEIGHT}
+    options = {"viewport": {"width": WIDTH, "height": HEIGHT}, "device_scale_factor": SCALE}
     with chromium() as browser:
         for mode in ("light", "dark"):
-            with logged_in(browser, address, user, password, dark=mode == "dark", viewport=viewport) as person:
+            with logged_in(browser, address, user, password, dark=mode == "dark", **options) as person:
                 for slug in _slugs():
                     yield from _take_tabs(person, slug, mode, folder)
 

@@ -22,7 +22,8 @@ TABS = {"customer-analytics": 3, "daily-revenue": 2}
 CHARTS = {"customer-analytics": 16, "daily-revenue": 14}
 FILTERS = {"customer-analytics": 3, "daily-revenue": 4}
 """Those with options to choose from."""
-WEST = {"AK", "AZ", "CA", "CO", "HI", "ID", "MT", "NM", "NV", "OR", "UT", "WA", "WY"}
+WEST = {"AK", "AZ", "CA", "CO", "HI", "ID", "NM", "NV", "OR", "UT", "WA"}
+"""The shop's states there."""
 
 
 class Superset:
@@ -48,8 +49,8 @@ class Superset:
 @pytest.fixture(scope="module")
 def superset(platform) -> Iterator[Superset]:
     superset = Superset(platform)
-    with superset.client:
-        yield superset
+    yield superset
+    superset.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,15 @@ def test_everything_a_browser_asks_is_warm_on_every_tab(platform, warmed, admin,
     assert empty == [], "the default filters show something on every day of the shop"
 
 
+def test_reflections_answer_every_query_of_the_dashboards(platform, warmed):
+    asked = platform.dremio(
+        "SELECT query, accelerated FROM sys.jobs_recent WHERE query LIKE 'SELECT%FROM \"gold\".%' "
+        "ORDER BY submitted_ts DESC LIMIT 37"
+    )
+    assert len(asked) == sum(CHARTS.values()) + sum(FILTERS.values())
+    assert [job["query"] for job in asked if not job["accelerated"]] == []
+
+
 def test_superset_s_own_warm_up_does_not_get_there(platform, superset, warmed, admin):
     """For comparison: apache/superset#43024. Should this fail one day, Superset has caught up: good news."""
     slug = "daily-revenue"
@@ -170,28 +180,23 @@ def test_row_level_security_and_the_next_day(platform, warmed, browser, admin, r
         "password": platform["SUPERSET_PASSWORD"],
     }
     monkeypatch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
-    started = datetime.now(UTC)
-    result = warm_up(sorted(TABS), roles=[roles])
+    slug, started = "daily-revenue", datetime.now(UTC)
+    result = warm_up([slug], roles=[roles])
     assert result["failed"] == 0
     with logged_in(browser, platform["SUPERSET_URL"], user, password) as person:
-        for slug in sorted(TABS):
-            requests = visit(person, slug)
-            record(platform.var / f"visit-{slug}-{user}.json", user=user, dashboard=slug, **figures(requests))
-            assert misses(requests) == []
-            assert len({request.chart_id for request in requests if request.chart_id}) == CHARTS[slug]
-            states = {row["state"] for request in requests for row in rows(request) if row.get("state") is not None}
-            assert states
-            assert states <= WEST
-    requests = visit(admin, "daily-revenue", tabs=False)
+        requests = visit(person, slug)
+    record(platform.var / f"visit-{slug}-{user}.json", user=user, dashboard=slug, **figures(requests))
+    assert misses(requests) == []
+    assert len({request.chart_id for request in requests if request.chart_id}) == CHARTS[slug]
+    assert {row["state"] for row in rows(requests) if row.get("state")} == WEST
+    requests = visit(admin, slug, tabs=False)
     assert misses(requests) == []
     assert min(map(cached_at, requests)) >= started.replace(microsecond=0)
-    assert any(row.get("state") == "TX" for request in requests for row in rows(request)), (
-        "no rule for an administrator"
-    )
+    assert {row["state"] for row in rows(requests) if row.get("state")} > WEST, "no rule binds an administrator"
 
 
-def rows(request: ChartDataRequest) -> list[dict[str, Any]]:
-    return [row for result in request.results for row in result["data"]]
+def rows(requests: list[ChartDataRequest]) -> list[dict[str, Any]]:
+    return [row for request in requests for result in request.results for row in result["data"]]
 
 
 def warm_up(dashboards: list[str], **options: Any) -> dict[str, Any]:
