@@ -20,8 +20,8 @@ from superset_provider.exceptions import (
 from superset_provider.freshness import FreshnessRequest
 from superset_provider.sensors.freshness import SupersetDashboardFreshnessSensor
 from superset_provider.triggers.freshness import SupersetDashboardFreshnessTrigger
-from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 
+from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 from tests.providers.superset.scripted_dashboard import ScriptedDashboard
 from tests.providers.superset.workshop import Workshop, query_context
 
