@@ -75,9 +75,8 @@ class ScriptedServer:
                     threading.Event().wait(reply.delay)
                 payload = reply.raw or (b"" if reply.body is None else json.dumps(reply.body).encode())
                 self.send_response(reply.status)
-                self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(payload)))
-                for name, value in reply.headers.items():
+                for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(payload)

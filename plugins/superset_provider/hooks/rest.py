@@ -238,7 +238,7 @@ class _Transport:
             "timeout": httpx.Timeout(self.request_timeout, connect=min(CONNECT_SECONDS, self.request_timeout)),
             "verify": self.settings.tls_context(),
             "headers": base_headers(self.settings),
-            # A session belongs to one CSRF token: a jar would mix those of parallel answers.
+            # A session is sent with the CSRF token that belongs to it, and with nothing else.
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             "auth": SupersetLogin(self.settings),
         }

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from superset_provider.exceptions import SupersetNotFoundError
+from superset_provider.hooks import calls
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.hooks.superset_async import SupersetAsyncHook
+
+from tests.providers.superset.workshop import Workshop
 
 
 def test_it_finds_what_the_blocking_hook_finds(hook: SupersetHook) -> None:
@@ -20,3 +23,19 @@ def test_it_finds_what_the_blocking_hook_finds(hook: SupersetHook) -> None:
             return user["username"], databases, other.address
 
     assert asyncio.run(listed()) == (hook.get_current_user()["username"], hook.list_databases(), hook.address)
+
+
+def test_a_listing_has_all_pages_of_either_hook(
+    hook: SupersetHook, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = workshop.dataset(workshop.database())
+    made = [workshop.chart(dataset) for _ in range(5)]
+    ours = [{"col": "slice_name", "opr": "ct", "value": workshop.name}]
+    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
+
+    async def listed() -> list[Any]:
+        async with SupersetAsyncHook() as other:
+            return await other.list_charts(ours)
+
+    for found in (hook.list_charts(ours), asyncio.run(listed())):
+        assert [entry["id"] for entry in found] == made

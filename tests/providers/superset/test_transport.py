@@ -176,6 +176,18 @@ def test_writing_carries_the_csrf_token_with_its_cookie(client: Any, superset: A
     assert server.requests[-1].headers["referer"] == f"{server.address}/"
 
 
+def test_no_other_cookie_is_kept(client: Any, superset: Any, server: Any) -> None:
+    body = {"result": {"username": "admin"}}
+    superset.guard("GET", ME, lambda _: superset.reply(200, body, {"set-cookie": "session=other; Path=/"}))
+    superset.guard_csrf("PUT", "/api/v1/chart/1", {"id": 1})
+    client.do("request", "PUT", "/api/v1/chart/1")
+    for _ in range(2):
+        client.do("get_current_user")
+        assert "cookie" not in server.requests[-1].headers
+    client.do("request", "PUT", "/api/v1/chart/1")
+    assert server.count("GET", CSRF_PATH) == 1
+
+
 def test_a_lost_session_gets_a_new_csrf_token(client: Any, superset: Any, server: Any) -> None:
     superset.guard_csrf("PUT", "/api/v1/chart/1", {"id": 1})
     client.do("request", "PUT", "/api/v1/chart/1")
