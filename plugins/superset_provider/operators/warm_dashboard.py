@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RESULT_KEY = "return_value"
+STATE_KEY = "superset_warming_since"
 MOST_CONCURRENCY = 16
 
 
@@ -205,11 +206,25 @@ class SupersetWarmDashboardOperator(BaseOperator):
             only_stale=self.only_stale,
             changed_since=changed.isoformat() if changed else None,
             fresh_for=self.fresh_for,
-            # A triggerer may take over from another one; a worker's next try is a new warm-up.
-            since=since.isoformat() if self.deferrable else None,
+            since=self._since(since, context),
             option_row_limit=self.option_row_limit,
             durations=self._durations(context),
         )
+
+    def _since(self, now: datetime, context: Context) -> str | None:
+        """From when on entries were made for this task: by an earlier try, or by a triggerer that another one takes
+        over from. None where nothing can have been made yet.
+
+        :param now: What Superset's clock says.
+        """
+        store = context.get("task_state_store")
+        kept = store.get(STATE_KEY) if store is not None else None
+        if isinstance(kept, str) and now - datetime.fromisoformat(kept) < timedelta(seconds=2 * self.timeout):
+            self.log.info("An earlier try has warmed from %s on: what it did is not asked again", kept)
+            return kept
+        if store is not None:
+            store.set(STATE_KEY, now.isoformat())
+        return now.isoformat() if self.deferrable else None
 
     def _selection(self) -> Selection:
         self._policy().check(self.task_id)
@@ -264,7 +279,9 @@ class SupersetWarmDashboardOperator(BaseOperator):
         )  # fmt: skip
         for sentence in result["failures"]:
             self.log.warning("Not warm: %s", sentence)
-        policy = self._policy()
+        policy, store = self._policy(), context.get("task_state_store")
+        if store is not None and not (failed and result["transient"]):
+            store.delete(STATE_KEY)
         if not policy.exceeded(failed, queries) or policy.on_failure == "warn":
             return result
         context["ti"].xcom_push(key=RESULT_KEY, value=result)

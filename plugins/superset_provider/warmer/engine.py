@@ -77,8 +77,8 @@ class Warming:
         """Warm as the connection's own user, then as each further user what that did not warm for them."""
         try:
             async with asyncio.timeout(self._request.deadline - time.time()):
-                self._server_started = await server_time(self._hook)
-                loaded = await PageLoader(self._hook).load(self._request.pages)
+                loading = PageLoader(self._hook).load(self._request.pages)
+                self._server_started, loaded = await asyncio.gather(server_time(self._hook), loading)
         except TimeoutError as error:
             raise SupersetTransientError(
                 "Warming ran out of time while it was reading the dashboards.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from superset_provider.browser.page import DashboardPage
+from superset_provider.browser.query_context import is_known
 from superset_provider.hooks.superset_async import SupersetAsyncHook
 from superset_provider.warmer.request import PageAddress
 
@@ -95,9 +96,14 @@ class PageLoader:
         full = await asyncio.gather(*(self._chart(chart) for chart in charts))
         return LoadedPage(dashboard, full, datasets, None)
 
-    async def _chart(self, chart: Mapping[str, Any]) -> dict[str, Any]:
+    async def _chart(self, chart: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A chart with all that decides what it asks. Of most kinds the dashboard's list of charts says it already,
+        as it does to the browser; only that list names their datasets."""
+        form_data: Mapping[str, Any] = chart.get("form_data") or {}
+        dataset_id = str(form_data.get("datasource") or "").partition("__")[0]
+        if is_known(form_data.get("viz_type")) and dataset_id.isdecimal():
+            return chart
         chart_id = int(chart["id"])
         if chart_id not in self._charts:
             self._charts[chart_id] = asyncio.ensure_future(self._hook.get_chart(chart_id))
-        # Only the dashboard's list of charts names their datasets.
         return {**await self._charts[chart_id], "id": chart_id, "form_data": chart.get("form_data")}

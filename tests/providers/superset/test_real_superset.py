@@ -109,10 +109,10 @@ class Dashboard:
             "chart",
             {
                 "slice_name": f"{self.slug} {name}",
-                "viz_type": "table",
+                "viz_type": "only_saved",
                 "datasource_id": self.dataset,
                 "datasource_type": "table",
-                "params": json.dumps({"viz_type": "table"}),
+                "params": "{}",
                 "query_context": json.dumps(context),
             },
         )
