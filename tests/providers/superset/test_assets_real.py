@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from superset_provider.assets.apply import apply_assets, plan_assets
 from superset_provider.assets.bundle import read_folder
 from superset_provider.assets.export import export_assets
@@ -285,3 +286,46 @@ def test_a_name_that_another_object_has_is_refused(imported: Imported) -> None:
     imported.files["dashboards/small.yaml"]["uuid"] = str(uuid.uuid4())
     with pytest.raises(SupersetConfigurationError, match=r"dashboards/small.yaml: uuid: .* another dashboard"):
         imported.apply()
+
+
+def test_tags_and_themes_come_and_go(imported: Imported, tmp_path: Path) -> None:
+    """The importer itself reads neither."""
+    theme = str(uuid.uuid4())
+    body = {"theme_name": imported.slug, "json_data": {"token": {"colorPrimary": "#123456"}}, "uuid": theme}
+    imported.files["themes/own.yaml"] = {**body, "version": "1.0.0"}
+    imported.files["dashboards/small.yaml"] |= {"theme_uuid": theme, "tags": ["one", "two words"]}
+    imported.files["charts/totals.yaml"]["tags"] = ["one"]
+    try:
+        done = imported.apply()
+        assert {path: action for path, action in done.items() if action != "same"} == {
+            "themes/own.yaml": "created",
+            "dashboards/small.yaml": "changed",
+            "charts/totals.yaml": "changed",
+        }
+        assert imported.changed() == {}
+        found = imported.hook.get_dashboard(imported.slug)
+        assert found["theme"]["theme_name"] == imported.slug
+        assert {tag["name"] for tag in found["tags"] if tag["type"] == 1} == {"one", "two words"}
+        # They come back as files.
+        folder = tmp_path / "assets"
+        export_assets(imported.hook, folder, [imported.slug])
+        [path] = (folder / "themes").iterdir()
+        assert yaml.safe_load(path.read_text())["json_data"] == {"token": {"colorPrimary": "#123456"}}
+        [path] = (folder / "dashboards").iterdir()
+        assert yaml.safe_load(path.read_text())["tags"] == ["one", "two words"]
+        assert {entry.action for entry in export_assets(imported.hook, folder)} == {"same"}
+        imported.files["themes/own.yaml"]["json_data"] = {"token": {"colorPrimary": "#654321"}}
+        imported.files["dashboards/small.yaml"]["tags"] = ["two words"]
+        imported.apply()
+        assert imported.changed() == {}
+        del imported.files["dashboards/small.yaml"]["theme_uuid"], imported.files["dashboards/small.yaml"]["tags"]
+        del imported.files["charts/totals.yaml"]["tags"], imported.files["themes/own.yaml"]
+        imported.apply()
+        found = imported.hook.get_dashboard(imported.slug)
+        assert found["theme"] is None
+        assert [tag for tag in found["tags"] if tag["type"] == 1] == []
+        assert imported.changed() == {}
+    finally:
+        for entry in imported.hook.request("GET", "/api/v1/theme/")["result"]:
+            if entry["uuid"] == theme:
+                imported.hook.request("DELETE", f"/api/v1/theme/{entry['id']}")
