@@ -9,6 +9,7 @@ import pytest
 from dremio_provider.lineage import dataset_name
 from superset_provider.hooks.superset import SupersetHook
 from superset_provider.lineage import operator_lineage, table_name, tables_of
+from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
 from tests.providers.superset.workshop import Workshop
 
@@ -50,9 +51,8 @@ def test_the_dashboard_is_where_it_ends(workshop: Workshop) -> None:
     templated = workshop.dataset(database, "select '{{ 1 + 1 }}' as region, 10 as amount")
     dashboard = workshop.dashboard([workshop.chart(virtual), workshop.chart(templated)])
     hook = workshop.hook
-    tables = hook.perform(tables_of(hook.address, hook.get_dashboard_datasets(dashboard)))
-    lineage = operator_lineage(hook.address, tables, dashboards=[hook.get_dashboard(dashboard)])
-    assert lineage is not None
+    operator = SupersetWarmDashboardOperator(task_id="warm", dashboards=[dashboard])
+    lineage = operator.get_openlineage_facets_on_complete(None)
     assert {entry.name.rpartition("source.db.")[2] for entry in lineage.inputs} == {f"main.{orders}", people}
     assert {entry.namespace for entry in lineage.inputs} == {"file"}
     [shown] = lineage.outputs
