@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from superset_provider.browser.form_data import apply_to_query
@@ -147,6 +148,17 @@ def check_chart(chart: Mapping[str, Any], *, only_missing: bool = False) -> Char
     if stored is not None and _meaning(stored) == _meaning(wanted):
         return ChartCheck(number, name)
     return ChartCheck(number, name, missing or "its query context is not what a browser asks", wanted)
+
+
+def time_value(value: Any) -> datetime:
+    """A time in the rows of an answer: milliseconds since 1970, or the database's own text; UTC without a zone.
+
+    :raises ValueError: It is none.
+    """
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value / 1000, UTC)
+    read = datetime.fromisoformat(str(value))
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read
 
 
 def _decoded(text: Any) -> dict[str, Any] | None:

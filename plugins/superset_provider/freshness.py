@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from superset_provider import protocol
 from superset_provider.browser.page import DashboardPage, PageQuery
+from superset_provider.charts import time_value
 from superset_provider.exceptions import SupersetChartDataError, SupersetTerminalError
 from superset_provider.hooks.superset_async import SupersetAsyncHook
 from superset_provider.warmer.engine import server_time
@@ -126,19 +127,11 @@ class FreshnessWatch:
         newest = next((row[_NEWEST] for row in answer.get("data") or ()), None)
         if newest is None:
             return [f"{name}: {column} has no value"]
-        found = _time(newest, name, column)
+        try:
+            found = time_value(newest)
+        except ValueError as error:
+            raise SupersetTerminalError(
+                f"The newest value of {column} in dataset {name} is no time: {newest!r}.",
+                check="the argument time_columns.",
+            ) from error
         return [] if found >= bound else [f"{name}: the newest {column} is {found.isoformat()}"]
-
-
-def _time(value: Any, dataset: str, column: str) -> datetime:
-    """A value of a time column: milliseconds since 1970, or the database's own text."""
-    try:
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value / 1000, UTC)
-        read = datetime.fromisoformat(str(value))
-    except ValueError as error:
-        raise SupersetTerminalError(
-            f"The newest value of {column} in dataset {dataset} is no time: {value!r}.",
-            check="the argument time_columns.",
-        ) from error
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read

@@ -6,12 +6,15 @@ call it, so that the chain from there to the dashboard connects.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from superset_provider.exceptions import SupersetAuthenticationError, SupersetNotFoundError
 from superset_provider.hooks.calls import Call, Calls
+from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.warmer.selection import Selection, select
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -69,6 +72,24 @@ def table_name(uri: str | None, path: Sequence[str]) -> Table | None:
         path = ("public", *path)
     in_front = (database,) if database and not (scheme == "mysql" and len(path) > 1) else ()
     return namespace, ".".join((*in_front, *path))
+
+
+def selected_lineage(superset_conn_id: str, selection: Selection) -> OperatorLineage | None:
+    """From the tables to the dashboards of a selection, asked of Superset.
+
+    :param superset_conn_id: Airflow connection of type ``superset``.
+    :raises SupersetError: Superset cannot be asked.
+    """
+    return asyncio.run(_selected(superset_conn_id, selection))
+
+
+async def _selected(superset_conn_id: str, selection: Selection) -> OperatorLineage | None:
+    async with SupersetAsyncHook(superset_conn_id) as hook:
+        ids = dict.fromkeys(page.dashboard_id for page in (await select(hook, selection)).pages)
+        dashboards = await asyncio.gather(*(hook.get_dashboard(number) for number in ids))
+        datasets = await asyncio.gather(*(hook.get_dashboard_datasets(number) for number in ids))
+        tables = await hook.perform(tables_of(hook.address, [entry for group in datasets for entry in group]))
+        return operator_lineage(hook.address, tables, dashboards=dashboards)
 
 
 def operator_lineage(

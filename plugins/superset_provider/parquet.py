@@ -6,7 +6,6 @@ import io
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +13,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
+
+from superset_provider.charts import time_value
 
 # superset/utils/core.py: GenericDataType
 _TEMPORAL = 2
@@ -59,7 +60,9 @@ def _column(values: Sequence[Any], kind: int | None) -> pa.Array:
     """A column of one type; a mixed one becomes text."""
     if kind == _TEMPORAL:
         try:
-            return pa.array([_time(value) for value in values], pa.timestamp("ms", tz="UTC"))
+            return pa.array(
+                [None if value is None else time_value(value) for value in values], pa.timestamp("ms", tz="UTC")
+            )
         except (ValueError, TypeError):
             # Not every database has a type for times, and people mark texts as such.
             return _texts(values)
@@ -67,16 +70,6 @@ def _column(values: Sequence[Any], kind: int | None) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return _texts(values)
-
-
-def _time(value: Any) -> datetime | None:
-    """A time as Superset writes it: milliseconds since 1970, or the database's own text."""
-    if value is None:
-        return None
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000, UTC)
-    read = datetime.fromisoformat(value)
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read
 
 
 def _texts(values: Sequence[Any]) -> pa.Array:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from superset_provider.assets.bundle import Asset, chart_uuids, kind_of, read_export, write_zip
+from superset_provider.assets.bundle import Asset, chart_uuids, kind_of, write_zip
 from superset_provider.assets.connections import (
     MASK,
     has_references,
@@ -20,6 +20,7 @@ from superset_provider.assets.connections import (
     resolve,
     same_uri,
 )
+from superset_provider.assets.extras import apply_tags, check_tagging, import_themes, read_target, theme_ids
 from superset_provider.assets.layout import with_titles
 from superset_provider.assets.normalise import complete, without_hidden
 from superset_provider.assets.validation import check_references, checked_bundle
@@ -69,8 +70,9 @@ def plan_assets(
     """
     assets = [_resolved(asset) for asset in checked_bundle(files)]
     assets.sort(key=lambda asset: (_ORDER[asset.kind], asset.path))
-    target = {asset.uuid: asset for asset in read_export(hook.export_assets())}
+    target = read_target(hook, assets)
     check_references(assets, target)
+    check_tagging(hook, assets)
     declared = {asset.uuid: asset for asset in assets}
     steps = [_step(asset, target.get(asset.uuid), resend_passwords) for asset in assets]
     if delete_removed_charts:
@@ -103,27 +105,35 @@ def apply_assets(hook: SupersetHook, plan: AssetPlan) -> None:
     :param hook: An open hook of a user who may import assets.
     :raises SupersetError: Superset refused it.
     """
-    sent = plan.sent
+    names = {uuid: asset.name for uuid, asset in {**plan.target, **plan.assets}.items() if asset.kind == "chart"}
+    import_themes(hook, [(asset, complete("theme", asset.body)) for asset in plan.sent if asset.kind == "theme"])
+    sent = [asset for asset in plan.sent if asset.kind != "theme"]
     if sent:
-        names = {uuid: asset.name for uuid, asset in {**plan.target, **plan.assets}.items() if asset.kind == "chart"}
-        bundle = write_zip({asset.path: _sendable(asset, names) for asset in sent})
-        try:
-            hook.import_assets(bundle, passwords=plan.passwords, sparse=True)
-        except SupersetTerminalError as error:
-            raise SupersetTerminalError(
-                f"Superset refused the bundle. {error.message}",
-                asked=error.asked,
-                address=error.address,
-                received=error.received,
-                check="Superset's own log, which has the reason; the files were valid. Sent: "
-                + ", ".join(asset.path for asset in sent),
-                status_code=error.status_code,
-            ) from error
+        themed = any("theme_uuid" in asset.body for asset in (*sent, *plan.target.values()))
+        themes = theme_ids(hook) if themed else None
+        _import(hook, {asset.path: _sendable(asset, names, themes) for asset in sent}, plan.passwords)
+    for asset in sent:
+        if asset.kind in ("chart", "dashboard"):
+            apply_tags(hook, asset, plan.target.get(asset.uuid))
     for step in plan.steps:
         if step.action == "deleted":
             found = hook.list_charts([{"col": "uuid", "opr": "eq", "value": step.uuid}])
             for chart in found:
                 hook.request("DELETE", f"/api/v1/chart/{int(chart['id'])}")
+
+
+def _import(hook: SupersetHook, files: Mapping[str, Any], passwords: Mapping[str, str]) -> None:
+    try:
+        hook.import_assets(write_zip(files), passwords=passwords, sparse=True)
+    except SupersetTerminalError as error:
+        raise SupersetTerminalError(
+            f"Superset refused the bundle. {error.message}",
+            asked=error.asked,
+            address=error.address,
+            received=error.received,
+            check=f"Superset's own log, which has the reason; the files were valid. Sent: {', '.join(files)}",
+            status_code=error.status_code,
+        ) from error
 
 
 def _resolved(asset: Asset) -> Asset:
@@ -170,9 +180,15 @@ def _removed_charts(declared: Mapping[str, Asset], target: Mapping[str, Asset]) 
     ]
 
 
-def _sendable(asset: Asset, charts: Mapping[str, str]) -> dict[str, Any]:
+def _sendable(asset: Asset, charts: Mapping[str, str], themes: Mapping[str, int] | None) -> dict[str, Any]:
+    """What is sent of an object.
+
+    :param charts: Names of charts by uuid.
+    :param themes: Ids of themes by uuid; None where none is used, which is all that older versions know.
+    """
     whole = complete(asset.kind, asset.body)
     if asset.kind == "dashboard":
         whole["position"] = with_titles(whole["position"], asset.name, charts)
-    # Superset without tags refuses nothing but loses them; a theme is linked by its id, which only the instance knows.
+        if themes is not None:
+            whole["theme_id"] = themes.get(str(whole["theme_uuid"]))
     return {key: value for key, value in whole.items() if key not in ("tags", "theme_uuid")}

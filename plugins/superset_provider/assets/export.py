@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from superset_provider.assets.bundle import METADATA, Asset, chart_uuids, dump, kind_of, read_export, read_folder
+from superset_provider.assets.bundle import METADATA, Asset, chart_uuids, dump, kind_of, read_folder
 from superset_provider.assets.connections import has_references, resolve, same_uri, without_secrets
+from superset_provider.assets.extras import read_target
 from superset_provider.assets.models import FILES, KINDS
 from superset_provider.assets.normalise import normal_form
 from superset_provider.exceptions import SupersetConfigurationError
@@ -63,7 +64,7 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
         if (kind := kind_of(path)) and isinstance(body, dict)
         for asset in [Asset(kind, path, normal_form(kind, body))]
     }
-    target = {asset.uuid: asset for asset in read_export(hook.export_assets())}
+    target = read_target(hook, list(declared.values()))
     wanted = _wanted(declared, target, dashboards)
     paths = _paths(wanted, declared, set(files))
     written = [_write(root, "metadata.yaml", METADATA, files)]
@@ -71,7 +72,7 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
         body, note = _body(target[uuid], declared.get(uuid))
         written.append(_write(root, path, body, files, note))
     for uuid, asset in declared.items():
-        if uuid not in wanted and asset.kind != "theme":
+        if uuid not in wanted:
             (root / asset.path).unlink()
             written.append(Written(asset.path, "deleted"))
     return written
@@ -127,7 +128,7 @@ def _dashboard(name: str, target: Mapping[str, Asset]) -> Asset:
 
 
 def _needs(asset: Asset) -> list[str]:
-    needed = [str(asset.body[key]) for key in ("database_uuid", "dataset_uuid") if asset.body.get(key)]
+    needed = [str(asset.body[key]) for key in ("database_uuid", "dataset_uuid", "theme_uuid") if asset.body.get(key)]
     for native in asset.body.get("metadata", {}).get("native_filter_configuration") or ():
         needed += [str(target["datasetUuid"]) for target in native.get("targets") or () if target.get("datasetUuid")]
     return needed

@@ -45,6 +45,8 @@ def normal_form(kind: str, body: Mapping[str, Any], charts: Mapping[int, str] | 
         value = _NORMAL[kind](value)
     for key in value.keys() - {"columns", "metrics"}:
         value[key] = _sorted(value[key])
+    if isinstance(value.get("tags"), list):
+        value["tags"] = sorted(value["tags"])
     return _short(model, value)
 
 

@@ -127,6 +127,8 @@ def _reference_problems(asset: Asset, known: Mapping[str, Asset]) -> Iterator[st
     if field:
         yield from _missing(asset, field, asset.body[field], kind, known)
     if asset.kind == "dashboard":
+        if asset.body.get("theme_uuid"):
+            yield from _missing(asset, "theme_uuid", asset.body["theme_uuid"], "theme", known)
         yield from _layout_problems(asset, known)
         yield from _filter_problems(asset, known)
 

@@ -128,6 +128,11 @@ def list_databases(filters: Filters | None = None) -> Calls[list[dict[str, Any]]
     return _list("database", filters, "database_name")
 
 
+def list_themes() -> Calls[list[dict[str, Any]]]:
+    """All themes; Superset has them since version 6."""
+    return _list("theme", None, "theme_name")
+
+
 def _list(kind: str, filters: Filters | None, order: str) -> Calls[list[dict[str, Any]]]:
     found: dict[int, dict[str, Any]] = {}
     page = 0

@@ -19,6 +19,7 @@ from superset_provider.exceptions import (
     SupersetWarmingError,
 )
 from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.lineage import selected_lineage
 from superset_provider.links import SupersetDashboardLink
 from superset_provider.triggers.warm_dashboard import SupersetWarmDashboardTrigger
 from superset_provider.warmer.engine import Warming, client_options, server_time
@@ -160,6 +161,10 @@ class SupersetWarmDashboardOperator(BaseOperator):
         if self._running is not None:
             loop, task = self._running
             loop.call_soon_threadsafe(task.cancel)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """From the tables to the dashboards that were warmed."""
+        return selected_lineage(self.superset_conn_id, self._selection())
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         async def cancellable() -> T:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from superset_provider.assets.__main__ import main
 from superset_provider.assets.apply import apply_assets, plan_assets
 from superset_provider.assets.bundle import read_folder
 from superset_provider.assets.export import export_assets
@@ -78,24 +80,19 @@ def test_the_charts_answer_with_the_rows_of_their_datasets(imported: Imported) -
     assert {row["region"]: row["revenue"] for row in answer[0]["data"]} == {"EU": 10, "US": 20}
 
 
-@pytest.mark.parametrize(
-    ("path", "change", "lost"),
-    [
-        pytest.param("dashboards/small.yaml", {"dashboard_title": "Other"}, set(), id="dashboard"),
-        pytest.param("charts/totals.yaml", {"description": "Other"}, set(), id="chart"),
-        pytest.param("databases/source.yaml", {"allow_dml": True}, set(), id="database"),
-        pytest.param("datasets/source/people.yaml", {"description": "Other"}, {"count"}, id="dataset"),
-    ],
-)
-def test_only_what_differs_is_sent_and_only_its_cache_is_lost(
-    path: str, change: dict[str, Any], lost: set[str], imported: Imported
-) -> None:
+def test_only_what_differs_is_sent_and_only_its_cache_is_lost(imported: Imported) -> None:
     keys = imported.cache_keys()
-    imported.files[path] |= change
-    done = imported.apply()
-    assert {name for name, action in done.items() if action != "same"} == {path}
-    now = imported.cache_keys()
-    assert {name for name in keys if keys[name] != now[name]} == lost
+    for path, change, lost in (
+        ("dashboards/small.yaml", {"dashboard_title": "Other"}, set()),
+        ("charts/totals.yaml", {"description": "Other"}, set()),
+        ("databases/source.yaml", {"allow_dml": True}, set()),
+        ("datasets/source/people.yaml", {"description": "Other"}, {"count"}),
+    ):
+        imported.files[path] |= change
+        done = imported.apply()
+        assert {name for name, action in done.items() if action != "same"} == {path}
+        before, keys = keys, imported.cache_keys()
+        assert {name for name in keys if keys[name] != before[name]} == lost, path
     assert imported.changed() == {}
 
 
@@ -208,20 +205,17 @@ def _change_metric(imported: Imported) -> None:
     imported.hook.request("PUT", f"/api/v1/dataset/{number}", json={"metrics": metrics})
 
 
-@pytest.mark.parametrize(
-    ("change", "lines"),
-    [
-        pytest.param(_rename_chart, ["-slice_name: Totals", "+slice_name: Renamed"], id="title of a chart"),
-        pytest.param(_rename_dashboard, ["-dashboard_title: Small {}", "+dashboard_title: Renamed"], id="dashboard"),
-        pytest.param(_change_metric, ["-  expression: COUNT(*)", "+  expression: COUNT(amount)"], id="metric"),
-    ],
-)
-def test_what_a_person_changed_is_one_line(
-    change: Callable[[Imported], None], lines: list[str], imported: Imported, repository: Path
-) -> None:
-    change(imported)
-    export_assets(imported.hook, repository)
-    assert _diff(repository) == [line.format(imported.slug) for line in lines]
+def test_what_a_person_changed_is_one_line(imported: Imported, repository: Path) -> None:
+    lines: list[str] = []
+    for change, old, new in (
+        (_rename_chart, "-slice_name: Totals", "+slice_name: Renamed"),
+        (_rename_dashboard, f"-dashboard_title: Small {imported.slug}", "+dashboard_title: Renamed"),
+        (_change_metric, "-  expression: COUNT(*)", "+  expression: COUNT(amount)"),
+    ):
+        change(imported)
+        export_assets(imported.hook, repository)
+        lines += [old, new]
+        assert sorted(_diff(repository)) == sorted(lines)
 
 
 def test_a_chart_made_and_one_taken_off_show_as_files(imported: Imported, repository: Path) -> None:
@@ -285,3 +279,67 @@ def test_a_name_that_another_object_has_is_refused(imported: Imported) -> None:
     imported.files["dashboards/small.yaml"]["uuid"] = str(uuid.uuid4())
     with pytest.raises(SupersetConfigurationError, match=r"dashboards/small.yaml: uuid: .* another dashboard"):
         imported.apply()
+
+
+def test_tags_and_themes_come_and_go(imported: Imported, tmp_path: Path) -> None:
+    """The importer itself reads neither."""
+    theme = str(uuid.uuid4())
+    body = {"theme_name": imported.slug, "json_data": {"token": {"colorPrimary": "#123456"}}, "uuid": theme}
+    imported.files["themes/own.yaml"] = {**body, "version": "1.0.0"}
+    imported.files["dashboards/small.yaml"] |= {"theme_uuid": theme, "tags": ["one", "two words"]}
+    imported.files["charts/totals.yaml"]["tags"] = ["one"]
+    try:
+        done = imported.apply()
+        assert {path: action for path, action in done.items() if action != "same"} == {
+            "themes/own.yaml": "created",
+            "dashboards/small.yaml": "changed",
+            "charts/totals.yaml": "changed",
+        }
+        assert imported.changed() == {}
+        found = imported.hook.get_dashboard(imported.slug)
+        assert found["theme"]["theme_name"] == imported.slug
+        assert {tag["name"] for tag in found["tags"] if tag["type"] == 1} == {"one", "two words"}
+        # They come back as files.
+        folder = tmp_path / "assets"
+        export_assets(imported.hook, folder, [imported.slug])
+        [path] = (folder / "themes").iterdir()
+        assert yaml.safe_load(path.read_text())["json_data"] == {"token": {"colorPrimary": "#123456"}}
+        [path] = (folder / "dashboards").iterdir()
+        assert yaml.safe_load(path.read_text())["tags"] == ["one", "two words"]
+        assert {entry.action for entry in export_assets(imported.hook, folder)} == {"same"}
+        imported.files["themes/own.yaml"]["json_data"] = {"token": {"colorPrimary": "#654321"}}
+        imported.files["dashboards/small.yaml"]["tags"] = ["two words"]
+        imported.apply()
+        assert imported.changed() == {}
+        del imported.files["dashboards/small.yaml"]["theme_uuid"], imported.files["dashboards/small.yaml"]["tags"]
+        del imported.files["charts/totals.yaml"]["tags"], imported.files["themes/own.yaml"]
+        imported.apply()
+        found = imported.hook.get_dashboard(imported.slug)
+        assert found["theme"] is None
+        assert [tag for tag in found["tags"] if tag["type"] == 1] == []
+        assert imported.changed() == {}
+    finally:
+        for entry in imported.hook.request("GET", "/api/v1/theme/")["result"]:
+            if entry["uuid"] == theme:
+                imported.hook.request("DELETE", f"/api/v1/theme/{entry['id']}")
+
+
+def test_the_same_from_a_shell(
+    imported: Imported, repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "client")
+    folder = str(repository)
+    assert main(["export", folder]) == 0
+    assert capsys.readouterr().out == "nothing to change\n"
+    _rename_chart(imported)
+    assert main(["plan", folder]) == 0
+    assert "slice_name: 'Renamed' -> 'Totals'" in capsys.readouterr().out
+    assert main(["export", folder]) == 0
+    assert capsys.readouterr().out == "changed charts/totals.yaml\n"
+    (repository / "charts/totals.yaml").write_text(yaml.safe_dump(imported.files["charts/totals.yaml"]))
+    assert main(["format", folder]) == 0
+    assert capsys.readouterr().out == "changed charts/totals.yaml\n"
+    assert main(["import", folder]) == 0
+    assert _chart(imported, "totals")["slice_name"] == "Totals"
+    assert main(["export", folder, "--dashboard", "no-such-dashboard"]) == 1
+    assert "no dashboard 'no-such-dashboard'" in capsys.readouterr().err

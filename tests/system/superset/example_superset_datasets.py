@@ -27,11 +27,19 @@ with DAG(
     # [END howto_operator_refresh_dataset]
 
     # [START howto_operator_invalidate_cache]
-    invalidate_cache = SupersetInvalidateCacheOperator(task_id="invalidate_cache", dashboards=["example-orders"])
+    invalidate_cache = SupersetInvalidateCacheOperator(
+        task_id="invalidate_cache",
+        # All datasets behind it.
+        dashboards=["example-orders"],
+    )
     # [END howto_operator_invalidate_cache]
 
     # [START howto_operator_repair_charts]
-    repair_charts = SupersetRepairChartsOperator(task_id="repair_charts", dashboards=["example-orders"])
+    repair_charts = SupersetRepairChartsOperator(
+        task_id="repair_charts",
+        # All its charts.
+        dashboards=["example-orders"],
+    )
     # [END howto_operator_repair_charts]
 
     # [START howto_operator_chart_data]
