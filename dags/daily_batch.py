@@ -128,11 +128,11 @@ def show_to_dremio() -> list[dict[str, Any]]:
 
 
 @task(pre_execute=require("metadata_postgres"))
-def record_warming(result: dict[str, Any] | None, dag_id: str, run_id: str) -> int:
-    """Keep what became of each chart, cold and warm, in PostgreSQL."""
+def record_warming(result: dict[str, Any] | None, dag_id: str, run: str) -> int:
+    """Keep what became of each chart, cold and warm, in PostgreSQL; ``run_id`` as a name is Airflow's own."""
     from lakehouse.history import record_warming
 
-    return record_warming(result, dag_id, run_id)
+    return record_warming(result, dag_id, run)
 
 
 @task(pre_execute=require("dremio_default"))

@@ -255,6 +255,28 @@ def test_a_negative_amount_fails_the_test(lakehouse, second):
         lakehouse.sql(f"delete from {table} where order_id = 999999")
 
 
+def test_unusual_numbers_warn(lakehouse, second):
+    table = TABLES["fct_daily_revenue"]
+
+    def outcome() -> dict[str, str]:
+        names = ("warn_yesterday_without_revenue", "warn_refund_share")
+        done = lakehouse.dbt("test", "--select", *names, LAKEHOUSE_SNAPSHOT_DATE="2026-05-01")
+        assert done.returncode == 0, done.stdout
+        return {name.split(".")[2]: result["status"] for name, result in lakehouse.results().items()}
+
+    assert outcome() == {"warn_yesterday_without_revenue": "warn", "warn_refund_share": "pass"}
+    money = ", ".join(f"cast({amount} as decimal(18, 2))" for amount in (100, 0))
+    refunded = ", ".join(f"cast({amount} as decimal(18, 2))" for amount in (90, 10))
+    lakehouse.sql(
+        f"insert into {table} select cast('2026-04-30' as date), cast(100 as decimal(18, 2)), cast(1 as bigint), "
+        f"cast(1 as bigint), {money}, cast(1 as bigint), {refunded}, 2026, 4, 30"
+    )
+    try:
+        assert outcome() == {"warn_yesterday_without_revenue": "pass", "warn_refund_share": "warn"}
+    finally:
+        lakehouse.sql(f"delete from {table} where order_date = cast('2026-04-30' as date)")
+
+
 def test_a_broken_contract_stops_the_model_and_leaves_its_table(lakehouse, second, tmp_path):
     project = tmp_path / "dbt"
     shutil.copytree(REPOSITORY / "dbt", project, ignore=shutil.ignore_patterns("target", "logs"))
