@@ -107,7 +107,7 @@ def test_invalidating_makes_the_next_read_no_hit_and_changes_nothing_else(table:
     assert operator.execute({}) == [f"main.{table.name}"]
     assert table.read()["is_cached"] is not True
     assert table.read()["is_cached"] is True
-    moved = {"changed_on", "changed_on_humanized"}
+    moved = {"changed_on", "changed_on_humanized", "created_on_humanized"}
     after = workshop.hook.get_dataset(table.dataset)
     assert {key: value for key, value in after.items() if key not in moved} == {
         key: value for key, value in before.items() if key not in moved
