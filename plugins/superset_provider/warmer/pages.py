@@ -48,10 +48,13 @@ class LoadedPage:
                 return f"{schema}.{table}" if schema and "." not in table else table
         return "" if dataset_id is None else str(dataset_id)
 
+    def has_own_timeout(self, chart_id: int | None) -> bool:
+        """Whether a chart's entries last as long as the chart says, not as its dataset does."""
+        return any(chart.get("id") == chart_id and chart.get("cache_timeout") is not None for chart in self.charts)
+
     def timeout_owner(self, chart_id: int | None, dataset_id: int | None) -> str:
         """Which object's cache timeout of -1 keeps a query out of the cache; the first that has one decides."""
-        chart = next((chart for chart in self.charts if chart.get("id") == chart_id), {})
-        if chart.get("cache_timeout") is not None:
+        if self.has_own_timeout(chart_id):
             return "the chart's"
         dataset = next((dataset for dataset in self.datasets if dataset.get("id") == dataset_id), {})
         # The dataset answers with its database's timeout where it has none (SqlaTable.cache_timeout).

@@ -23,6 +23,7 @@ from superset_provider.exceptions import (
     SupersetTerminalError,
     SupersetTransientError,
 )
+from superset_provider.warmer.batches import batch_key, combined, split
 from superset_provider.warmer.outcomes import Failure, Outcome, Reason
 from superset_provider.warmer.pages import LoadedPage
 from superset_provider.warmer.proof import Answer, decode, has_filters, judge
@@ -53,7 +54,9 @@ class Job:
     warm_ms: float | None = None
     filled: Answer | None = None
     filled_at: float = 0.0
+    look: asyncio.Task[None] | None = None
     answered: bool = False
+    started: bool = False
     done: bool = False
     failure: Failure | None = None
 
@@ -159,8 +162,11 @@ class Visit:
 
     def _priority(self, job: Job) -> tuple[int, float]:
         """Options first, since charts may wait for them; then what was slowest last time, before all what is new."""
-        known = self.rules.durations.get(self._outcome(job, *job.owners[0]).duration_key)
+        known = self._known_ms(job)
         return (0 if job.query.kind == "filter_options" else 1), -known if known is not None else float("-inf")
+
+    def _known_ms(self, job: Job) -> float | None:
+        return self.rules.durations.get(self._outcome(job, *job.owners[0]).duration_key)
 
     def _learn(self, job: Job, page: Page, query: PageQuery) -> None:
         if query.kind == "filter_options":
@@ -170,8 +176,12 @@ class Visit:
     async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
             *_, job = await self._queue.get()
+            job.started = True
             try:
-                await self._fill(job)
+                if job.look is not None:
+                    await job.look
+                if not job.done and await self._is_fresh_after_asking(job):
+                    self._look_at_the_rest(job, group)
                 job.answered, job.filled_at = True, time.monotonic()
                 for page, query in list(job.owners):
                     self._learn(job, page, query)
@@ -183,25 +193,60 @@ class Visit:
             finally:
                 self._queue.task_done()
 
-    async def _fill(self, job: Job) -> None:
-        """Have the cache filled, unless it has a fresh entry."""
+    async def _is_fresh_after_asking(self, job: Job) -> bool:
+        """Have the cache filled, unless it has a fresh entry; tell whether it had."""
         if self._hopeless is not None:
             job.failure = self._hopeless
-            return
+            return False
         since = self.rules.accept_since(job.query)
         if since is not None:
             found = await self._ask(job, force=False)
             if found is None:
-                return
+                return False
             answer, milliseconds = found
             if answer.fresh(since) and self._lasts(answer):
                 job.filled, job.warm_ms, job.done = answer, milliseconds, True
-                return
+                return True
             if not any(entry.is_cached for entry in answer.result):
                 job.filled, job.cold_ms = answer, milliseconds
-                return
+                return False
         if (found := await self._ask(job, force=True)) is not None:
             job.filled, job.cold_ms = found
+        return False
+
+    def _look_at_the_rest(self, job: Job, group: asyncio.TaskGroup) -> None:
+        """Where one entry is fresh, the others probably are: look at many with each request."""
+        key = self._batch_key(job)
+        rest = [other for other in self.jobs.values() if not (other.started or other.look)]
+        alike = [other for other in rest if key is not None and self._batch_key(other) == key]
+        for piece in split([self._known_ms(other) for other in alike]):
+            batch = alike[piece]
+            look = group.create_task(self._look(batch))
+            for other in batch:
+                other.look = look
+
+    @staticmethod
+    def _batch_key(job: Job) -> str | None:
+        return None if job.loaded.has_own_timeout(job.query.chart_id) else batch_key(job.query)
+
+    async def _look(self, batch: Sequence[Job]) -> None:
+        """Mark what is fresh; what is not, or could not be seen, is asked on its own."""
+        body = combined([job.query for job in batch])
+        params = {"dashboard_id": batch[0].loaded.dashboard_id}
+        async with self._proofs:
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self.rules.query_timeout):
+                    answer = await _send(self.sender, body, params)
+            except (TimeoutError, SupersetError, msgspec.DecodeError):
+                return
+        if len(answer.result) != len(batch):
+            return
+        milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+        for job, entry in zip(batch, answer.result, strict=True):
+            single, since = Answer(result=[entry]), self.rules.accept_since(job.query)
+            if since is not None and single.error is None and single.fresh(since) and self._lasts(single):
+                job.filled, job.warm_ms, job.done = single, milliseconds, True
 
     def _lasts(self, answer: Answer) -> bool:
         return answer.expires_at is None or answer.expires_at > self.rules.accept_until
@@ -304,7 +349,10 @@ async def ask(sender: Sender, job: Job, *, force: bool) -> Answer:
     if job.query.chart_id is not None:
         # The server reads the chart's own cache timeout through slice_id.
         params["form_data"] = json.dumps({"slice_id": job.query.chart_id})
-    body = job.query.request_body(force=force)
+    return await _send(sender, job.query.request_body(force=force), params)
+
+
+async def _send(sender: Sender, body: dict[str, Any], params: dict[str, Any]) -> Answer:
     response = await sender.send("POST", protocol.CHART_DATA_PATH, json=body, params=params, idempotent=True)
     return decode(response.content)
 

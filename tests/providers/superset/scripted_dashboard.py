@@ -55,8 +55,14 @@ class ScriptedDashboard:
         self.superset.guard("GET", f"/api/v1/{path}", lambda _: self.superset.reply(200, {"result": result}))
 
     def chart_data(self, request: Any) -> Any:
-        """Answer as Superset does: from the cache, or slowly."""
-        number, force = int(request.body["queries"][0]["row_limit"]), bool(request.body["force"])
+        """Answer as Superset does: from the cache, or slowly; one query after the other."""
+        force = bool(request.body["force"])
+        entries = [self._entry(int(query["row_limit"]), force) for query in request.body["queries"]]
+        # The rows are JSON already: writing many of them would hold up the event loop of the test's own process.
+        results = b", ".join(json.dumps(entry).encode()[:-1] + b', "data": ' + self.rows + b"}" for entry in entries)
+        return self.superset.reply(200, raw=b'{"result": [' + results + b"]}")
+
+    def _entry(self, number: int, force: bool) -> dict[str, Any]:
         entry = None if force else self._cache.get(number)
         if entry is None:
             with self._lock:
@@ -76,13 +82,10 @@ class ScriptedDashboard:
             }
             if self.keeps:
                 self._cache[number] = {**entry, "is_cached": True, "cached_dttm": now.replace(tzinfo=None).isoformat()}
-        entry = self.entry(dict(entry), next(self._reads))
-        # The rows are JSON already: writing many of them would hold up the event loop of the test's own process.
-        raw = b'{"result": [' + json.dumps(entry).encode()[:-1] + b', "data": ' + self.rows + b"}]}"
-        return self.superset.reply(200, raw=raw)
+        return self.entry(dict(entry), next(self._reads))
 
-    def age(self, seconds: float) -> None:
-        """Make all entries older."""
-        for entry in self._cache.values():
+    def age(self, seconds: float, *charts: int) -> None:
+        """Make the entries of these charts, or of all, older."""
+        for entry in [entry for chart, entry in self._cache.items() if chart in (charts or self._cache)]:
             at = datetime.fromtimestamp(datetime.fromisoformat(entry["queried_dttm"]).timestamp() - seconds, UTC)
             entry.update(queried_dttm=at.isoformat(), cached_dttm=at.replace(tzinfo=None).isoformat())

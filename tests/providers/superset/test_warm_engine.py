@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from superset_provider.browser.page import PageQuery
 from superset_provider.exceptions import (
     SupersetConfigurationError,
     SupersetTransientError,
     SupersetWarmingError,
 )
 from superset_provider.operators.warm_dashboard import RESULT_KEY, SupersetWarmDashboardOperator
+from superset_provider.warmer.batches import batch_key, combined, split
 
 from tests.providers.superset.scripted_dashboard import ScriptedDashboard
 
@@ -128,6 +131,59 @@ def test_a_slow_chart_is_cut_and_the_others_go_on(superset: Any, context: Any) -
     assert time.monotonic() - started < 2.5
     hits = {chart["chart_id"]: chart["hit"] for chart in context["ti"].pushed[RESULT_KEY]["charts"]}
     assert hits == {1: True, 2: False, 3: True, 4: True}
+
+
+def test_entries_that_are_fresh_are_looked_at_many_with_a_request(superset: Any, context: Any, server: Any) -> None:
+    board = ScriptedDashboard(superset, charts=20)
+    operator().execute(context)
+    before = server.count("POST", "/api/v1/chart/data")
+    result = operator(only_stale=True, concurrency=1).execute(context)
+    assert (result["warm"], result["already_warm"]) == (20, 20)
+    assert server.count("POST", "/api/v1/chart/data") - before <= 5
+    assert len(board.forced) == 20
+    # What is stale among them is asked on its own, and proven.
+    now = datetime.now(UTC)
+    board.age(3000, 3, 17)
+    result = operator(only_stale=True, concurrency=1, changed_since=now - timedelta(seconds=1000)).execute(context)
+    assert (result["warm"], result["already_warm"]) == (20, 18)
+    assert board.forced[20:] == [3, 17]
+
+
+def test_what_cannot_be_looked_at_together_is_looked_at_alone(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=6)
+    operator().execute(context)
+
+    def chart_data(request: Any) -> Any:
+        if len(request.body["queries"]) > 1:
+            return superset.reply(400, {"message": "no"})
+        return board.chart_data(request)
+
+    superset.guard("POST", "/api/v1/chart/data", chart_data)
+    assert operator(only_stale=True).execute(context)["already_warm"] == 6
+
+
+def query(queries: list[dict[str, Any]], **body: Any) -> PageQuery:
+    return PageQuery("Chart", 1, 7, "chart", {"datasource": {"id": 7, "type": "table"}, "queries": queries, **body})
+
+
+def test_which_queries_can_be_looked_at_together() -> None:
+    plain = query([{"columns": ["a"]}], form_data={"slice_id": 1})
+    assert batch_key(plain) == batch_key(query([{"columns": ["b"]}], form_data={"slice_id": 2}))
+    assert batch_key(plain) != batch_key(query([{"columns": ["a"]}], result_type="results"))
+    assert batch_key(query([{}, {}])) is None
+    # It would find its totals in another chart's query.
+    assert batch_key(query([{"post_processing": [None, {"operation": "contribution"}]}])) is None
+    assert combined([plain, query([{"columns": ["b"]}])]) == {
+        "datasource": {"id": 7, "type": "table"},
+        "queries": [{"columns": ["a"]}, {"columns": ["b"]}],
+        "force": False,
+    }
+
+
+def test_slow_ones_do_not_wait_for_each_other() -> None:
+    assert split([]) == []
+    assert split([None] * 9) == [slice(0, 8), slice(8, 9)]
+    assert split([20_000.0, 30_000.0, 10.0, None]) == [slice(0, 1), slice(1, 2), slice(2, 4)]
 
 
 class Store(dict[str, Any]):
