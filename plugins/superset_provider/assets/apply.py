@@ -64,7 +64,7 @@ def plan_assets(
     :param hook: An open hook of a user who may export all assets.
     :param files: As :func:`superset_provider.assets.bundle.read_folder` returns them.
     :param delete_removed_charts: Whether a chart goes that stands on a declared dashboard at Superset, but no more in
-        the bundle, and on no other dashboard.
+        the bundle, and on no other dashboard. What another user has created is never deleted.
     :param resend_passwords: Names of databases whose password has changed, which cannot be seen from outside.
     :raises SupersetConfigurationError: The bundle cannot be imported; says everything that is wrong with it.
     """
@@ -76,7 +76,7 @@ def plan_assets(
     declared = {asset.uuid: asset for asset in assets}
     steps = [_step(asset, target.get(asset.uuid), resend_passwords) for asset in assets]
     if delete_removed_charts:
-        steps += _removed_charts(declared, target)
+        steps += _removed_charts(hook, declared, target)
     passwords: dict[str, str] = {}
     for step in steps:
         if step.kind == "database" and step.action in ("created", "changed"):
@@ -169,13 +169,18 @@ def _step(asset: Asset, found: Asset | None, resend_passwords: Sequence[str]) ->
     return Step(*about, "changed" if found_differences else "same", found_differences)
 
 
-def _removed_charts(declared: Mapping[str, Asset], target: Mapping[str, Asset]) -> list[Step]:
+def _removed_charts(hook: SupersetHook, declared: Mapping[str, Asset], target: Mapping[str, Asset]) -> list[Step]:
     before = list(chart_uuids(target))
     kept = {chart for dashboard, chart in before if dashboard not in declared} | {c for _, c in chart_uuids(declared)}
     gone = {chart for dashboard, chart in before if dashboard in declared} - kept - declared.keys()
+    if not gone:
+        return []
+    # What a person has put on the dashboard by hand is taken off it, but it is not ours to delete.
+    me = hook.get_current_user()["id"]
+    mine = {str(entry["uuid"]) for entry in hook.list_charts() if (entry.get("created_by") or {}).get("id") == me}
     return [
         Step("chart", target[chart].name, chart, "", "deleted", ("is on no declared dashboard any more",))
-        for chart in sorted(gone)
+        for chart in sorted(gone & mine)
         if chart in target
     ]
 

@@ -32,7 +32,8 @@ class SupersetImportAssetsOperator(BaseOperator):
         ``datasets/<database>/``, ``charts/``, ``dashboards/``, ``themes/``.
     :param plan_only: Only show the plan.
     :param delete_removed_charts: Whether a chart is deleted that stood on a declared dashboard, and is neither declared
-        nor on any other dashboard now. Without it the chart stays in Superset's list of charts.
+        nor on any other dashboard now. Without it the chart stays in Superset's list of charts, as does anyway what
+        another user has created.
     :param resend_passwords: Names of databases whose password has changed: Superset does not show passwords, so that a
         changed one cannot be found by comparing.
     :param superset_conn_id: Airflow connection of type ``superset``, of a user who may export and import assets.

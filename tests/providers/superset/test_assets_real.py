@@ -21,6 +21,7 @@ from superset_provider.hooks.superset import SupersetHook
 from superset_provider.operators.assets import SupersetExportAssetsOperator, SupersetImportAssetsOperator
 
 from tests.providers.superset.bundles import Files, identity, remove_bundle, small_bundle, write_folder
+from tests.providers.superset.workshop import Workshop
 
 
 class Imported:
@@ -138,6 +139,25 @@ def test_a_chart_that_another_dashboard_shows_is_not_deleted(imported: Imported)
         assert imported.hook.get_chart(table)["slice_name"] == "Table"
     finally:
         imported.hook.request("DELETE", f"/api/v1/dashboard/{other}")
+
+
+def test_what_another_person_made_is_taken_off_but_not_deleted(
+    imported: Imported, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_COLLEAGUE", json.dumps(workshop.user(workshop.role_named("Admin"))))
+    dashboard = int(imported.hook.get_dashboard(imported.slug)["id"])
+    body = {"slice_name": "By hand", "viz_type": "table", "params": "{}", "dashboards": [dashboard]}
+    dataset = {"datasource_id": imported.id_of("dataset", "people"), "datasource_type": "table"}
+    with SupersetHook("colleague") as colleague:
+        made = colleague.request("POST", "/api/v1/chart/", json={**body, **dataset})["id"]
+    try:
+        assert {chart["slice_name"] for chart in imported.hook.get_dashboard_charts(dashboard)} >= {"By hand"}
+        done = imported.apply(delete_removed_charts=True)
+        assert {action for action in done.values() if action != "same"} == {"changed"}
+        assert imported.hook.get_chart(made)["slice_name"] == "By hand"
+        assert {chart["slice_name"] for chart in imported.hook.get_dashboard_charts(dashboard)}.isdisjoint({"By hand"})
+    finally:
+        imported.hook.request("DELETE", f"/api/v1/chart/{made}")
 
 
 def test_the_ids_in_the_layout_are_those_of_the_instance(imported: Imported) -> None:
