@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from superset_provider.hooks.superset import SupersetHook
 
 from lakehouse import files, setup
 from tests.providers.superset.bundles import remove_bundle
+from tests.providers.superset.real import RealSuperset
 
 from .servers import postgres
 
@@ -63,7 +66,16 @@ def changed_on(hook: SupersetHook) -> dict[str, str]:
     return {entry["table_name"]: hook.get_dataset(entry["id"])["changed_on"] for entry in hook.list_datasets()}
 
 
-def test_only_what_differs_is_applied(declared: Path, dremio: Any) -> None:
+def stored_password(superset: RealSuperset) -> bytes:
+    """The password of the declared database, as Superset keeps it: encrypted."""
+    assert superset.home is not None, "the metadata of another server cannot be read"
+    with closing(sqlite3.connect(superset.home / "metadata.db")) as metadata:
+        [[password]] = metadata.execute("SELECT password FROM dbs WHERE database_name = 'Dremio'")
+    assert b"s3cret" not in password
+    return bytes(password)
+
+
+def test_only_what_differs_is_applied(declared: Path, dremio: Any, real_superset: RealSuperset) -> None:
     assert {change.action for change in setup.apply("superset")} == {"created"}
     with SupersetHook() as hook:
         times = changed_on(hook)
@@ -72,9 +84,11 @@ def test_only_what_differs_is_applied(declared: Path, dremio: Any) -> None:
         chart = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**chart, "description": "Another."}))
         assert list(changed()) == [f"chart {chart['slice_name']}"]
-        # A new password cannot be seen in Superset.
+        # A new password cannot be seen in Superset, but it gets there.
+        kept = stored_password(real_superset)
         dremio("another-s3cret")
         assert changed() == {"database Dremio": "password"}
+        assert stored_password(real_superset) != kept
         assert changed() == {}
         assert changed_on(hook) == times
         # What Superset has now is what the files say: an export changes nothing but their form.

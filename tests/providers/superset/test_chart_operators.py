@@ -77,6 +77,13 @@ def test_parquet_has_the_rows_with_their_types(workshop: Workshop, tmp_path: Pat
     assert [entry.name for entry in path.parent.iterdir()] == ["numbers.parquet"]
 
 
+def test_parquet_goes_to_any_object_storage(chart: int) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    told = _numbers(chart, path="memory://reports/numbers.parquet")
+    assert ObjectStoragePath(told["path"]).read_bytes().startswith(b"PAR1")
+
+
 def test_a_failed_query_leaves_the_old_file(chart: int, workshop: Workshop, tmp_path: Path) -> None:
     path = tmp_path / "numbers.parquet"
     path.write_bytes(b"old")

@@ -18,12 +18,13 @@ from superset_provider.exceptions import (
     SupersetTerminalError,
 )
 from superset_provider.freshness import FreshnessRequest
+from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 from superset_provider.sensors.freshness import SupersetDashboardFreshnessSensor
 from superset_provider.triggers.freshness import SupersetDashboardFreshnessTrigger
 
 from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 from tests.providers.superset.scripted_dashboard import ScriptedDashboard
-from tests.providers.superset.workshop import Workshop, query_context
+from tests.providers.superset.workshop import TOTAL, Workshop
 
 HOUR = timedelta(hours=1)
 
@@ -158,16 +159,16 @@ def _sensor(dashboard: int, **arguments: Any) -> SupersetDashboardFreshnessSenso
 
 
 def test_a_dashboard_gets_too_old_and_fresh_again(
-    dashboard: tuple[int, int], workshop: Workshop, real_superset: Any
+    dashboard: tuple[int, int], real_superset: Any, context: dict[str, Any]
 ) -> None:
-    number, dataset = dashboard
+    number, _ = dashboard
     sensor = _sensor(number, max_age=HOUR)
     assert sensor.poke({})
     with real_superset.later(2 * HOUR):
-        # Everything is cached, so that looking on does not make it fresh; a forced read does.
+        # Everything is cached, so that looking on does not make it fresh; warming does.
         assert not sensor.poke({})
         assert not sensor.poke({})
-        workshop.hook.chart_data({**query_context(dataset), "force": True})
+        SupersetWarmDashboardOperator(task_id="warm", dashboards=[number]).execute(context)
         assert sensor.poke({})
 
 
@@ -188,7 +189,7 @@ def test_it_defers_and_ends_as_the_trigger_says(dashboard: tuple[int, int]) -> N
 
 def test_the_newest_value_of_a_time_column_decides(workshop: Workshop) -> None:
     newest = datetime.now(UTC).replace(microsecond=0) - HOUR
-    sql = f"select '{newest:%Y-%m-%d %H:%M:%S}' as day, 1 as amount union all select '2020-01-01 00:00:00', 2"
+    sql = f"select '{newest:%Y-%m-%d %H:%M:%S}' as day, 'EU' as region union all select '2020-01-01 00:00:00', 'US'"
     number = workshop.dataset(workshop.database(), sql)
     name = workshop.hook.get_dataset(number)["table_name"]
 
@@ -200,6 +201,8 @@ def test_the_newest_value_of_a_time_column_decides(workshop: Workshop) -> None:
     assert not fresh(max_age=HOUR / 2)
     assert fresh(since=newest)
     assert not fresh(since=newest + timedelta(seconds=1))
+    with pytest.raises(SupersetTerminalError, match=r"newest value of region .* is no time: 'US'"):
+        SupersetDashboardFreshnessSensor(task_id="fresh", time_columns={name: "region"}, max_age=1).poke({})
     with pytest.raises(SupersetChartDataError, match="missing"):
         SupersetDashboardFreshnessSensor(task_id="fresh", time_columns={name: "missing"}, max_age=1).poke({})
 
@@ -207,7 +210,8 @@ def test_the_newest_value_of_a_time_column_decides(workshop: Workshop) -> None:
 def test_what_cannot_be_read_fails_at_once(dashboard: tuple[int, int], workshop: Workshop) -> None:
     with pytest.raises(SupersetNotFoundError):
         SupersetDashboardFreshnessSensor(task_id="fresh", dashboards=["no-such"], max_age=1).poke({})
-    broken = workshop.chart(dashboard[1], query_context(dashboard[1], columns=["no_such_column"]))
+    params = {"viz_type": "table", "groupby": ["no_such_column"], "metrics": [TOTAL]}
+    broken = workshop.chart(dashboard[1], params=json.dumps(params))
     other = workshop.dashboard([broken])
     with pytest.raises(SupersetChartDataError, match="no_such_column"):
         _sensor(other, max_age=1).poke({})
