@@ -19,6 +19,7 @@ from sandbox.dremio.lake import Lakes
 from sandbox.dremio.lineage import DATASET, is_volatile
 from sandbox.dremio.object_cache import ObjectCache, StaleMetadataError
 from sandbox.dremio.plan import Plan
+from sandbox.dremio.publication import Publisher
 from sandbox.dremio.scan import scan_sql
 from sandbox.dremio.sql.dialect import parse_one
 from sandbox.dremio.sql.translate import SNAPSHOT, Resolver, generate, translate_tree
@@ -43,6 +44,7 @@ class Planner:
         cache: local copies of their objects.
         system: INFORMATION_SCHEMA and sys.
         acceleration: puts reflections in the place of what they hold.
+        publisher: knows which folders are just being written or deleted.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Planner:
         cache: ObjectCache,
         system: SystemTables,
         acceleration: Acceleration,
+        publisher: Publisher,
     ) -> None:
         self.catalog = catalog
         self.engine = engine
@@ -60,6 +63,7 @@ class Planner:
         self.cache = cache
         self.system = system
         self._acceleration = acceleration
+        self._publisher = publisher
         self._trees: OrderedDict[str, exp.Expr] = OrderedDict()
         self._plans: OrderedDict[_Key, Plan] = OrderedDict()
         self._lineages: OrderedDict[tuple[str, int], Plan] = OrderedDict()
@@ -128,10 +132,16 @@ class Planner:
         source = self.catalog.source_of(path)
         if source is None or len(path) < 2:
             raise not_found(path)
+        since = self._publisher.moment
         table = promotion.promote(self.lakes.of(source), self.cache, source, (source.name, *path[1:]), options)
         with self.catalog.change():
             existing = self.catalog.get(path)
-            return existing if isinstance(existing, Table) else _as_table(self.catalog.put(table))
+            if isinstance(existing, Table):
+                return existing
+            # What a dropped table leaves for a moment, or a new one has before it is in the catalog, is no table.
+            if self._publisher.disturbed(table, since):
+                raise not_found(path)
+            return _as_table(self.catalog.put(table))
 
     # -- queries
 

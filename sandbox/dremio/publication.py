@@ -64,6 +64,9 @@ class Publisher:
         self._lakes = lakes
         self._cache = cache
         self._recovering = threading.Lock()
+        self._settling = threading.Lock()
+        self._settled: dict[tuple[str, str], int] = {}
+        self.moment = 0
 
     def publish(
         self,
@@ -100,10 +103,7 @@ class Publisher:
             self._cache.adopt(table.bucket, file, item.written.path)
         used = {file.key for file in table.files}
         fresh = [file for file in files if file.key not in used]
-        number = self._store.put_journal(
-            {"state": "writing", "source": source.id, "table": table.id, "bucket": table.bucket,
-             "keys": [file.key for file in fresh]}
-        )  # fmt: skip
+        number = self._store.put_journal({**_entry("writing", source, table), "keys": [file.key for file in fresh]})
         pool = self._cache.pool
         try:
             for future in [pool.submit(self._upload, lake, table.bucket, file) for file in fresh]:
@@ -113,10 +113,10 @@ class Publisher:
             )
             staying = {file.key for file in final.files}
             entry = {
-                "state": "publishing", "source": source.id, "table": table.id, "bucket": table.bucket,
+                **_entry("publishing", source, table),
                 "overwrite": [dataclasses.asdict(file) for file in files if file.key in used],
                 "delete": sorted(used - staying),
-            }  # fmt: skip
+            }
             with self._catalog.change():
                 committed = commit(final)
                 self._store.update_journal(number, entry)
@@ -129,14 +129,24 @@ class Publisher:
 
     def withdraw(self, source: Source, table: Table) -> None:
         """Drop a table: from the catalog first, then its objects."""
-        entry = {
-            "state": "publishing", "source": source.id, "table": table.id, "bucket": table.bucket,
-            "overwrite": [], "delete": [file.key for file in table.files],
-        }  # fmt: skip
+        keys = [file.key for file in table.files]
+        entry = {**_entry("publishing", source, table), "overwrite": [], "delete": keys}
         with self._catalog.change():
             self._catalog.delete(table)
             number = self._store.put_journal(entry)
         self._carry_out(number, entry)
+
+    def disturbed(self, table: Table, since: int) -> bool:
+        """Return whether statements write to a table's folder or delete from it, or have done so since a ``moment``."""
+        busy = {(entry["bucket"], entry.get("root")) for _, entry in self._store.journal()}
+        return (table.bucket, table.root) in busy or self._settled.get((table.bucket, table.root), 0) > since
+
+    def _settle(self, number: int, entry: Json) -> None:
+        # Noted before the journal forgets it, so that a folder is busy or was so, without a gap.
+        with self._settling:
+            self.moment += 1
+            self._settled[entry["bucket"], entry.get("root", "")] = self.moment
+        self._store.delete_journal(number)
 
     def _upload(self, lake: Any, bucket: str, file: DataFile) -> None:
         lake.upload(bucket, file.key, self._cache.path(bucket, PARQUET, file))
@@ -152,7 +162,7 @@ class Publisher:
                 future.result()
             lake.delete(entry["bucket"], entry["delete"])
             self._cache.release(paths)
-        self._store.delete_journal(number)
+        self._settle(number, entry)
 
     def _undo(self, number: int) -> None:
         try:
@@ -169,7 +179,7 @@ class Publisher:
         used = {file.key for file in table.files} if isinstance(table, Table) else set()
         if isinstance(source, Source):
             self._lakes.of(source).delete(entry["bucket"], [key for key in entry["keys"] if key not in used])
-        self._store.delete_journal(number)
+        self._settle(number, entry)
 
     def recover(self) -> None:
         """Finish or undo what a crash interrupted; what the object store refuses now is tried at the next start."""
@@ -179,6 +189,10 @@ class Publisher:
                     self._recover_one(number, entry)
                 except StatementError as error:
                     logger.warning("unfinished publication %s is tried again later: %s", number, error)
+
+
+def _entry(state: str, source: Source, table: Table) -> Json:
+    return {"state": state, "source": source.id, "table": table.id, "bucket": table.bucket, "root": table.root}
 
 
 def _order(file: DataFile) -> tuple[str, int, str]:

@@ -76,8 +76,10 @@ class Server:
         self.accelerator = Accelerator(self.engine, rows)
         versions = Versions()
         self.acceleration = Acceleration(self.reflections, self.accelerator, versions, clock)
-        self.planner = Planner(self.catalog, self.engine, self.lakes, self.cache, self.system, self.acceleration)
         self.publisher = Publisher(self.store, self.catalog, self.lakes, self.cache)
+        self.planner = Planner(
+            self.catalog, self.engine, self.lakes, self.cache, self.system, self.acceleration, self.publisher
+        )
         self.publisher.recover()
         self.tables = Tables(self.catalog, self.planner, self.lakes, self.publisher, folder / "staging")
         self.access = Access(self.store, self.catalog, user)

@@ -231,3 +231,29 @@ def test_row_groups_hold_a_million_rows_at_most(tmp_path):
     metadata = pq.read_metadata(only.path)
     assert only.rows == metadata.num_rows == 1_500_000
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROWS_PER_GROUP, 500_000]
+
+
+def test_what_a_statement_is_writing_or_deleting_is_not_promoted(dremio, s3):
+    declared = {**s3.source("eager"), "metadataPolicy": {"autoPromoteDatasets": True}}
+    assert dremio.http.post("/api/v3/catalog", json=declared).is_success
+    table = "eager.datalake.tables.rebuilt"
+    done = threading.Event()
+    counts: set[int] = set()
+
+    def read() -> None:
+        while not done.is_set():
+            job = dremio.job(f"select count(*) as n from {table}")
+            if job["jobState"] == "COMPLETED":
+                answer = dremio.http.get(f"/api/v3/job/{job['id']}/results")
+                counts.add(int(answer.json()["rows"][0]["n"]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(6):
+            dremio.rows(f"create table {table} partition by (n) as select n from {DAYS} x")
+            dremio.rows(f"drop table {table}")
+    finally:
+        done.set()
+        reader.join()
+    assert counts <= {30}
