@@ -43,7 +43,10 @@ def provider_info() -> dict[str, Any]:
                 "integration-name": _NAME,
                 "external-doc-url": "https://superset.apache.org/docs/api/",
                 "tags": ["service"],
-                "how-to-guide": [f"/docs/providers/superset/{page}.md" for page in ("connection", "security")],
+                "how-to-guide": [
+                    f"/docs/providers/superset/{page}.md"
+                    for page in ("warming", "assets", "operators", "sensors", "connection", "security")
+                ],
             }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["superset_provider.hooks.superset"]}],

@@ -150,8 +150,7 @@ def test_arguments_are_checked_before_anything_is_sent(arguments: dict[str, Any]
 def dashboard(workshop: Workshop) -> tuple[int, int]:
     """A dashboard and its dataset."""
     dataset = workshop.dataset(workshop.database())
-    charts = [workshop.chart(dataset, query_context(dataset)) for _ in range(2)]
-    return workshop.dashboard(charts), dataset
+    return workshop.dashboard([workshop.chart(dataset), workshop.chart(dataset)]), dataset
 
 
 def _sensor(dashboard: int, **arguments: Any) -> SupersetDashboardFreshnessSensor:
