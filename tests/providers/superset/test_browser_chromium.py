@@ -162,11 +162,13 @@ def test_somebody_who_sees_only_some_rows_hits_through_a_permalink_on_the_next_d
     rich.workshop.row_level_security("region <> 'US'", [rich.dataset, rich.templated], [role])
     connection = rich.workshop.user(role, rich.workshop.role_named("Alpha"))
     monkeypatch.setenv("AIRFLOW_CONN_RESTRICTED", json.dumps(connection))
-    with SupersetHook("restricted") as restricted:
+    with (
+        SupersetHook("restricted") as restricted,
+        logged_in(browser, real_superset.address, connection["login"], connection["password"]) as person,
+    ):
         with real_superset.later(timedelta(days=1)):
             tomorrow = warm(restricted, rich.id, state)
-            with logged_in(browser, real_superset.address, connection["login"], connection["password"]) as person:
-                visit = person.open(f"/superset/dashboard/p/{permalink}/")
+            visit = person.open(f"/superset/dashboard/p/{permalink}/")
         requests = [request for request in visit.requests if asks_for_data(request)]
         line = next(each for each in requests if each.body["form_data"]["viz_type"] == "echarts_timeseries_line")
         today = restricted.chart_data({**line.body, "force": True})
