@@ -149,7 +149,7 @@ def logged_in(
         page.locator("input[name='username'], #username").first.fill(user)
         page.locator("input[name='password'], #password").first.fill(password)
         page.locator("button[type='submit'], [data-test='login-button']").first.click()
-        page.wait_for_url(lambda url: "/login" not in url, wait_until="domcontentloaded")
+        page.wait_for_url(lambda url: "/login" not in url, wait_until="domcontentloaded", timeout=90_000)
         page.close()
         yield Person(context, address)
     finally:

@@ -154,6 +154,17 @@ def rename(form_data: Mapping[str, Any], query: Mapping[str, Any]) -> Operation 
     return {"operation": "rename", "options": {"columns": renamed, "level": 0, "inplace": True}}
 
 
+def series_operations(form_data: Mapping[str, Any], query: Mapping[str, Any]) -> list[Operation | None]:
+    """What all charts with lines or bars over an axis have in common."""
+    return [
+        comparing_pivot(form_data, query),
+        resample(form_data, query),
+        rolling(form_data, query),
+        compare(form_data, query),
+        rename(form_data, query),
+    ]
+
+
 def contribution(form_data: Mapping[str, Any], shifts: Any) -> Operation | None:
     """Shares in place of values."""
     mode = form_data.get("contributionMode")

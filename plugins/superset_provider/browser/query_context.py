@@ -300,11 +300,7 @@ def _timeseries(form_data: FormData) -> list[Query]:
         "series_columns": form_data.get("groupby"),
         "time_offsets": offsets,
         "post_processing": [
-            post.comparing_pivot(form_data, base),
-            post.resample(form_data, base),
-            post.rolling(form_data, base),
-            post.compare(form_data, base),
-            post.rename(form_data, base),
+            *post.series_operations(form_data, base),
             post.contribution(form_data, offsets),
             post.sort(form_data),
             post.flatten(),
@@ -327,11 +323,7 @@ def _mixed_half(form_data: FormData, axis: list[Any]) -> Query:
         **base,
         "time_offsets": post.time_offsets(form_data, base),
         "post_processing": [
-            post.comparing_pivot(form_data, base),
-            post.resample(form_data, base),
-            post.rolling(form_data, base),
-            post.compare(form_data, base),
-            post.rename(form_data, base),
+            *post.series_operations(form_data, base),
             post.flatten(),
         ],
     }
