@@ -6,10 +6,12 @@ import base64
 import itertools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from superset_provider import protocol
+from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
 from tests.providers.superset.fixtures import hook, logged_in, workshop
 
@@ -85,3 +87,24 @@ def superset(server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> Script
     connection = {"conn_type": "superset", "host": server.address, "login": "admin", "password": "pass-word"}
     monkeypatch.setenv("AIRFLOW_CONN_SUPERSET_DEFAULT", json.dumps(connection))
     return ScriptedSuperset(server, reply)
+
+
+@pytest.fixture
+def warm(context: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    """Run the operator with these arguments."""
+
+    def run(**arguments: Any) -> dict[str, Any]:
+        return SupersetWarmDashboardOperator(task_id="warm", **arguments).execute(context)
+
+    return run
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], str]:
+    """Add an Airflow connection and return its id."""
+
+    def add(name: str, connection: dict[str, Any]) -> str:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+        return name
+
+    return add

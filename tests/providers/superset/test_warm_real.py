@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from superset_provider.exceptions import (
-    SupersetConfigurationError,
     SupersetNotFoundError,
     SupersetTransientError,
     SupersetWarmingError,
@@ -45,11 +44,6 @@ def native_filter(dataset: int, column: str = "region", **changes: Any) -> dict[
     }
 
 
-def make_chart(workshop: Workshop, dataset: int, context: dict[str, Any] | None = None, **body: Any) -> int:
-    """A chart of a kind that only its saved query context describes."""
-    return workshop.chart(dataset, context, **{"viz_type": "only_saved", "params": "{}", **body})
-
-
 class Sales:
     """A dashboard with one filter and one chart, which nobody changes."""
 
@@ -57,7 +51,7 @@ class Sales:
         self.workshop = workshop
         self.database = workshop.database()
         self.dataset = workshop.dataset(self.database)
-        self.chart = make_chart(workshop, self.dataset)
+        self.chart = workshop.saved_chart(self.dataset)
         self.id = workshop.dashboard([self.chart], [native_filter(self.dataset)])
         found = workshop.hook.get_dashboard(self.id)
         self.slug, self.uuid = str(found["slug"]), str(found["uuid"])
@@ -74,23 +68,6 @@ def sales(hook: SupersetHook, real_superset: RealSuperset) -> Iterator[Sales]:
     made = Workshop(hook, real_superset)
     yield Sales(made)
     made.remove()
-
-
-@pytest.fixture
-def warm(context: dict[str, Any]) -> Callable[..., dict[str, Any]]:
-    def run(**arguments: Any) -> dict[str, Any]:
-        return SupersetWarmDashboardOperator(task_id="warm", **arguments).execute(context)
-
-    return run
-
-
-@pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], str]:
-    def add(name: str, connection: dict[str, Any]) -> str:
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
-        return name
-
-    return add
 
 
 def reasons(context: Any) -> dict[str, str]:
@@ -189,69 +166,10 @@ def test_what_does_not_exist_is_named(selection: Any, named: str, sales: Sales, 
 
 def test_a_draft_is_warmed_only_when_it_is_named(workshop: Workshop, warm: Any) -> None:
     dataset = workshop.dataset(workshop.database())
-    draft = workshop.dashboard([make_chart(workshop, dataset)], published=False)
+    draft = workshop.dashboard([workshop.saved_chart(dataset)], published=False)
     with pytest.raises(SupersetNotFoundError, match="No published dashboard matches"):
         warm(datasets=[dataset])
     assert warm(dashboards=[draft])["warm"] == 1
-
-
-def test_users_have_entries_of_their_own_only_where_a_rule_sets_them_apart(
-    workshop: Workshop, warm: Any, connect: Any
-) -> None:
-    dataset = workshop.dataset(workshop.database())
-    dashboard = workshop.dashboard([make_chart(workshop, dataset)])
-    limited = workshop.role()
-    workshop.row_level_security("region = 'EU'", [dataset], [limited])
-    alpha = workshop.role_named("Alpha")
-    users = [connect("sees_all", workshop.user(alpha)), connect("sees_eu", workshop.user(alpha, limited))]
-    result = warm(dashboards=[dashboard], as_users=users)
-    found = {chart["user"]: (chart["hit"], chart["cold_ms"] is None, chart["rows"]) for chart in result["charts"]}
-    assert found == {"superset_default": (True, False, 3), "sees_all": (True, True, 3), "sees_eu": (True, False, 1)}
-    with SupersetHook("sees_eu") as reader:
-        assert is_warm(reader, dataset)
-    # The rule's own user is not asked again either when nothing has changed.
-    assert warm(dashboards=[dashboard], as_users=users, only_stale=True)["already_warm"] == 3
-
-
-def test_roles_are_warmed_by_a_service_user_that_is_deactivated(
-    workshop: Workshop, warm: Any, connect: Any, real_superset: RealSuperset
-) -> None:
-    dataset = workshop.dataset(workshop.database())
-    dashboard = workshop.dashboard([make_chart(workshop, dataset)])
-    limited = workshop.role()
-    workshop.row_level_security("region = 'EU'", [dataset], [limited])
-    role = workshop.hook.request("GET", f"/api/v1/security/roles/{limited}")["result"]["name"]
-    connect("reader", workshop.user(workshop.role_named("Alpha"), limited))
-    for run in range(2):
-        # The second time the service user exists already.
-        result = warm(dashboards=[dashboard], roles=[["Alpha", role]])
-        found = {chart["user"]: (chart["hit"], chart["rows"]) for chart in result["charts"]}
-        assert found == {"superset_default": (True, 3), f"role Alpha + {role}": (True, 1)}, run
-        with SupersetHook("reader") as reader:
-            assert is_warm(reader, dataset)
-    query = json.dumps({"filters": [{"col": "username", "opr": "sw", "value": "airflow_warm_up_"}]})
-    listed = workshop.hook.request("GET", "/api/v1/security/users/", params={"q": query})["result"]
-    made = [user for user in listed if {entry["name"] for entry in user["roles"]} == {"Alpha", role}]
-    assert [user["active"] for user in made] == [False]
-    workshop.hook.request("DELETE", f"/api/v1/security/users/{made[0]['id']}")
-    with pytest.raises(SupersetNotFoundError, match="no role 'Alhpa'; there are Alpha".replace("; ", ".*")):
-        warm(dashboards=[dashboard], roles=["Alhpa"])
-    with pytest.raises(SupersetConfigurationError, match="has the role Admin"):
-        warm(dashboards=[dashboard], roles=["Alpha"], superset_conn_id="reader")
-
-
-def test_who_sees_no_dashboard_is_named_and_who_sees_some_is_warmed_for_those(
-    workshop: Workshop, warm: Any, connect: Any
-) -> None:
-    dataset = workshop.dataset(workshop.database())
-    open_to_all = workshop.dashboard([make_chart(workshop, dataset)])
-    draft = workshop.dashboard([make_chart(workshop, dataset, query_context(dataset, row_limit=77))], published=False)
-    user = connect("alpha", workshop.user(workshop.role_named("Alpha")))
-    with pytest.raises(SupersetNotFoundError, match="The user of alpha sees none of the dashboards"):
-        warm(dashboards=[draft], as_users=[user])
-    result = warm(dashboards=[draft, open_to_all], as_users=[user])
-    assert [chart["user"] for chart in result["charts"]].count("alpha") == 1
-    assert result["passed_over"][0].startswith("alpha does not see")
 
 
 def test_only_what_is_stale_is_asked(sales: Sales, warm: Any) -> None:
@@ -290,7 +208,7 @@ def test_relative_time_ranges_are_stale_on_the_next_day(
     sql = "select 'EU' as region, 10 as amount, '2026-11-01' as day"
     dataset = workshop.dataset(workshop.database(), sql)
     moving = query_context(dataset, filters=[{"col": "day", "op": "TEMPORAL_RANGE", "val": "Last year"}])
-    dashboard = workshop.dashboard([make_chart(workshop, dataset), make_chart(workshop, dataset, moving)])
+    dashboard = workshop.dashboard([workshop.saved_chart(dataset), workshop.saved_chart(dataset, moving)])
     assert warm(dashboards=[dashboard])["warm"] == 2
     assert warm(dashboards=[dashboard], only_stale=True)["already_warm"] == 2
     with real_superset.later(timedelta(days=1)):
@@ -303,7 +221,7 @@ def test_a_cache_timeout_of_minus_one_is_named(
     of: str, named: str, workshop: Workshop, warm: Any, context: Any
 ) -> None:
     dataset = workshop.dataset(workshop.database())
-    chart = make_chart(workshop, dataset, **({"cache_timeout": -1} if of == "chart" else {}))
+    chart = workshop.saved_chart(dataset, **({"cache_timeout": -1} if of == "chart" else {}))
     if of == "dataset":
         workshop.hook.request("PUT", f"/api/v1/dataset/{dataset}", json={"cache_timeout": -1})
     with pytest.raises(SupersetWarmingError, match=f"cache timeout -1: {named} cache timeout is -1"):
@@ -312,7 +230,7 @@ def test_a_cache_timeout_of_minus_one_is_named(
 
 def test_an_entry_that_goes_before_the_next_run_is_a_failure(workshop: Workshop, warm: Any) -> None:
     dataset = workshop.dataset(workshop.database())
-    dashboard = workshop.dashboard([make_chart(workshop, dataset, cache_timeout=60)])
+    dashboard = workshop.dashboard([workshop.saved_chart(dataset, cache_timeout=60)])
     assert warm(dashboards=[dashboard], fresh_for=30)["warm"] == 1
     with pytest.raises(SupersetWarmingError, match=r"expires early: its entry goes \d+ s too early"):
         warm(dashboards=[dashboard], fresh_for=3600)
@@ -320,15 +238,15 @@ def test_an_entry_that_goes_before_the_next_run_is_a_failure(workshop: Workshop,
 
 def test_an_entry_that_goes_during_the_run_is_a_failure(workshop: Workshop, warm: Any, context: Any) -> None:
     database = workshop.database()
-    quick = make_chart(workshop, workshop.dataset(database), cache_timeout=1)
-    slow = make_chart(workshop, *slow_query(workshop, database, 3))
+    quick = workshop.saved_chart(workshop.dataset(database), cache_timeout=1)
+    slow = workshop.saved_chart(*slow_query(workshop, database, 3))
     with pytest.raises(SupersetWarmingError, match=r"1 of 2 .*expires early"):
         warm(dashboards=[workshop.dashboard([quick, slow])])
 
 
 def test_a_key_that_jinja_changes_is_named(workshop: Workshop, warm: Any, context: Any) -> None:
     sql = "select 'EU' as region, 10 as amount, '{{ cache_key_wrapper(range(9999) | random | string) }}' as luck"
-    dashboard = workshop.dashboard([make_chart(workshop, workshop.dataset(workshop.database(), sql))])
+    dashboard = workshop.dashboard([workshop.saved_chart(workshop.dataset(workshop.database(), sql))])
     with pytest.raises(SupersetWarmingError, match="two cache keys"):
         warm(dashboards=[dashboard])
     assert set(reasons(context).values()) == {"key mismatch"}
@@ -338,10 +256,10 @@ def test_filters_that_name_no_column_are_named(workshop: Workshop, warm: Any, co
     database = workshop.database()
     with_region = workshop.dataset(database)
     without = workshop.dataset(database, "select 'x' as area, 1 as amount")
-    chart = make_chart(
-        workshop, without, query_context(without, columns=["area"]), slice_name=workshop.named("no region")
+    chart = workshop.saved_chart(
+        without, query_context(without, columns=["area"]), slice_name=workshop.named("no region")
     )
-    dashboard = workshop.dashboard([make_chart(workshop, with_region), chart], [native_filter(with_region)])
+    dashboard = workshop.dashboard([workshop.saved_chart(with_region), chart], [native_filter(with_region)])
     with pytest.raises(SupersetWarmingError, match=r"1 of 3 .*no region.*none of its filters names a column"):
         warm(dashboards=[dashboard])
     # It is so: Superset says that it hits, and asks the database all the same.
@@ -359,12 +277,12 @@ def test_a_broken_chart_names_itself_its_dataset_and_the_databases_error(worksho
     lost = workshop.dataset(database, f"select region, amount from {gone}")
     workshop.execute(database, f"drop table {gone}")
     broken = [
-        make_chart(
-            workshop, dataset, query_context(dataset, columns=["no_column"]), slice_name=workshop.named("broken")
+        workshop.saved_chart(
+            dataset, query_context(dataset, columns=["no_column"]), slice_name=workshop.named("broken")
         ),
-        make_chart(workshop, lost, slice_name=workshop.named("lost")),
+        workshop.saved_chart(lost, slice_name=workshop.named("lost")),
     ]
-    dashboard = workshop.dashboard([make_chart(workshop, dataset), *broken])
+    dashboard = workshop.dashboard([workshop.saved_chart(dataset), *broken])
     result = warm(dashboards=[dashboard], on_failure="warn")
     assert (result["warm"], result["failed"]) == (1, 2)
     told = "; ".join(result["failures"])
@@ -375,8 +293,8 @@ def test_a_broken_chart_names_itself_its_dataset_and_the_databases_error(worksho
 
 def test_a_chart_without_query_context_is_named(workshop: Workshop, warm: Any, context: Any) -> None:
     dataset = workshop.dataset(workshop.database())
-    mute = make_chart(workshop, dataset, query_context=None, params=json.dumps({"viz_type": "no_such_chart"}))
-    dashboard = workshop.dashboard([make_chart(workshop, dataset), mute])
+    mute = workshop.saved_chart(dataset, query_context=None, params=json.dumps({"viz_type": "no_such_chart"}))
+    dashboard = workshop.dashboard([workshop.saved_chart(dataset), mute])
     with pytest.raises(SupersetWarmingError, match=r"1 of 2 .*query unknown"):
         warm(dashboards=[dashboard])
 
@@ -384,9 +302,9 @@ def test_a_chart_without_query_context_is_named(workshop: Workshop, warm: Any, c
 def test_a_slow_chart_is_cut_and_a_kill_ends_the_others(workshop: Workshop, warm: Any, context: Any) -> None:
     database = workshop.database()
     slow = [
-        make_chart(workshop, *slow_query(workshop, database, 4), slice_name=workshop.named("slow")) for _ in range(3)
+        workshop.saved_chart(*slow_query(workshop, database, 4), slice_name=workshop.named("slow")) for _ in range(3)
     ]
-    quick = make_chart(workshop, workshop.dataset(database))
+    quick = workshop.saved_chart(workshop.dataset(database))
     with pytest.raises(SupersetTransientError, match=r"1 of 2 .*slow.*too slow: it was cut after 2 s"):
         warm(dashboards=[workshop.dashboard([slow[0], quick])], query_timeout=2)
     task = SupersetWarmDashboardOperator(task_id="warm", dashboards=[workshop.dashboard(slow)], concurrency=1)
