@@ -362,3 +362,11 @@ def test_the_same_from_a_shell(
     assert _chart(imported, "totals")["slice_name"] == "Totals"
     assert main(["export", folder, "--dashboard", "no-such-dashboard"]) == 1
     assert "no dashboard 'no-such-dashboard'" in capsys.readouterr().err
+
+
+def test_an_export_from_another_superset_leaves_the_files(imported: Imported, repository: Path) -> None:
+    elsewhere = write_folder(small_bundle("sqlite://", "never-imported"), repository / "elsewhere")
+    before = read_folder(elsewhere)
+    with pytest.raises(SupersetConfigurationError, match="none of the dashboards that the folder declares"):
+        export_assets(imported.hook, elsewhere)
+    assert read_folder(elsewhere) == before
