@@ -53,7 +53,8 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
         declares already. Without any and with an empty folder: everything there is.
     :returns: One entry for each file. A file goes when its object is gone, or when its chart was taken off a dashboard
         of the folder and is on none of them now.
-    :raises SupersetConfigurationError: There is no such dashboard, or a file cannot be read.
+    :raises SupersetConfigurationError: There is no such dashboard, a file cannot be read, or Superset has none of the
+        declared dashboards, so that all files would go.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,7 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
         for asset in [Asset(kind, path, normal_form(kind, body))]
     }
     target = read_target(hook, list(declared.values()))
+    _refuse_another_superset(hook, declared, target)
     wanted = _wanted(declared, target, dashboards)
     paths = _paths(wanted, declared, set(files))
     written = [_write(root, "metadata.yaml", METADATA, files)]
@@ -76,6 +78,16 @@ def export_assets(hook: SupersetHook, folder: str | Path, dashboards: Collection
             (root / asset.path).unlink()
             written.append(Written(asset.path, "deleted"))
     return written
+
+
+def _refuse_another_superset(hook: SupersetHook, declared: Mapping[str, Asset], target: Mapping[str, Asset]) -> None:
+    main = [asset for asset in declared.values() if asset.kind == "dashboard"] or list(declared.values())
+    if main and not any(asset.uuid in target for asset in main):
+        raise SupersetConfigurationError(
+            f"Superset has none of the {main[0].kind}s that the folder declares; no file was changed.",
+            address=hook.address,
+            check="whether it is the right Superset, and whether the folder has been imported there.",
+        )
 
 
 def format_folder(folder: str | Path) -> list[Written]:

@@ -144,20 +144,19 @@ def test_a_chart_that_another_dashboard_shows_is_not_deleted(imported: Imported)
 def test_what_another_person_made_is_taken_off_but_not_deleted(
     imported: Imported, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_COLLEAGUE", json.dumps(workshop.user(workshop.role_named("Admin"))))
     dashboard = int(imported.hook.get_dashboard(imported.slug)["id"])
-    body = {"slice_name": "By hand", "viz_type": "table", "params": "{}", "dashboards": [dashboard]}
-    dataset = {"datasource_id": imported.id_of("dataset", "people"), "datasource_type": "table"}
+    by_hand = workshop.chart(imported.id_of("dataset", "people"), dashboards=[dashboard])
+    name = imported.hook.get_chart(by_hand)["slice_name"]
+    monkeypatch.setenv("AIRFLOW_CONN_COLLEAGUE", json.dumps(workshop.user(workshop.role_named("Admin"))))
     with SupersetHook("colleague") as colleague:
-        made = colleague.request("POST", "/api/v1/chart/", json={**body, **dataset})["id"]
-    try:
-        assert {chart["slice_name"] for chart in imported.hook.get_dashboard_charts(dashboard)} >= {"By hand"}
-        done = imported.apply(delete_removed_charts=True)
-        assert {action for action in done.values() if action != "same"} == {"changed"}
-        assert imported.hook.get_chart(made)["slice_name"] == "By hand"
-        assert {chart["slice_name"] for chart in imported.hook.get_dashboard_charts(dashboard)}.isdisjoint({"By hand"})
-    finally:
-        imported.hook.request("DELETE", f"/api/v1/chart/{made}")
+        plans = [
+            plan_assets(hook, deepcopy(imported.files), delete_removed_charts=True)
+            for hook in (imported.hook, colleague)
+        ]
+    own, others = ({(step.name, step.action) for step in plan.steps if step.action != "same"} for plan in plans)
+    taken_off = (f"Small {imported.slug}", "changed")
+    assert own == {taken_off, (name, "deleted")}
+    assert others == {taken_off}
 
 
 def test_the_ids_in_the_layout_are_those_of_the_instance(imported: Imported) -> None:
@@ -363,3 +362,11 @@ def test_the_same_from_a_shell(
     assert _chart(imported, "totals")["slice_name"] == "Totals"
     assert main(["export", folder, "--dashboard", "no-such-dashboard"]) == 1
     assert "no dashboard 'no-such-dashboard'" in capsys.readouterr().err
+
+
+def test_an_export_from_another_superset_leaves_the_files(imported: Imported, repository: Path) -> None:
+    elsewhere = write_folder(small_bundle("sqlite://", "never-imported"), repository / "elsewhere")
+    before = read_folder(elsewhere)
+    with pytest.raises(SupersetConfigurationError, match="none of the dashboards that the folder declares"):
+        export_assets(imported.hook, elsewhere)
+    assert read_folder(elsewhere) == before
