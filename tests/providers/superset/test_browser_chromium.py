@@ -113,9 +113,11 @@ def is_of_city(key: str) -> bool:
     return bool(json.loads(key)["queries"][0]["columns"] == ["city"])
 
 
-def complain(requests: Sequence[ChartDataRequest], answers: Mapping[str, Any]) -> str:
-    """What is no hit, and why."""
-    return "".join(explain(request, list(answers)) for request in requests if not request.hit)
+def all_hit(requests: Sequence[ChartDataRequest], answers: Answers) -> None:
+    """Fail with all that is no hit, and why."""
+    misses = [explain(request, list(answers)) for request in requests if not request.hit]
+    if misses:
+        pytest.fail("\n".join(misses), pytrace=False)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_the_first_person_hits_with_every_request_and_nothing_is_asked_in_vain(
 ) -> None:
     requests = [request for request in visit.requests if asks_for_data(request)]
     record(tmp_path / "ours.json", ours=f"{sum(request.hit for request in requests)} of {len(requests)}")
-    assert complain(requests, warmed) == ""
+    all_hit(requests, warmed)
     asked = {keyed(request.body) for request in requests}
     assert [key for key in set(warmed) - asked if not is_of_city(key)] == []
     assert {request.chart_id for request in requests} >= set(rich.charts)
@@ -173,7 +175,7 @@ def test_somebody_who_sees_only_some_rows_hits_through_a_permalink_on_the_next_d
         line = next(each for each in requests if each.body["form_data"]["viz_type"] == "echarts_timeseries_line")
         today = restricted.chart_data({**line.body, "force": True})
 
-    assert complain(requests, tomorrow) == ""
+    all_hit(requests, tomorrow)
     for each in requests:
         assert [entry["data"] for entry in each.results] == [entry["data"] for entry in tomorrow[keyed(each.body)]]
     assert {"col": "region", "op": "IN", "val": ["ASIA"]} in line.body["queries"][0]["filters"]

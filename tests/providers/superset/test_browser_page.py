@@ -134,11 +134,15 @@ def test_charts_wait_for_the_first_option_and_are_asked_once() -> None:
 
 
 def test_a_first_option_that_nobody_has_to_wait_for_does_not_reach_the_charts() -> None:
-    page = a_page(a_filter(defaultDataMask={}, controlValues=FIRST))
-    options, chart = page.due()
-    page.learn(options, [{"region": "ASIA"}])
-    assert chart.body["queries"][0]["filters"] == []
+    shown = a_filter(defaultDataMask={}, controlValues=FIRST)
+    awaited = a_filter("City", "city", defaultDataMask={}, controlValues=FIRST, requiredFirst=True)
+    page = a_page(shown, awaited)
+    of_region, of_city = page.due()
+    page.learn(of_region, [{"region": "ASIA"}])
     assert page.due() == []
+    page.learn(of_city, [{"city": "Bonn"}])
+    (chart,) = page.due()
+    assert chart.body["queries"][0]["filters"] == [{"col": "city", "op": "IN", "val": ["Bonn"]}]
 
 
 def test_a_dashboard_that_shows_nothing_says_which_filter_it_waits_for() -> None:
