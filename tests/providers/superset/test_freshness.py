@@ -24,7 +24,7 @@ from superset_provider.triggers.freshness import SupersetDashboardFreshnessTrigg
 
 from tests.providers.event_loop import BOUND, SITTINGS, LagProbe
 from tests.providers.superset.scripted_dashboard import ScriptedDashboard
-from tests.providers.superset.workshop import TOTAL, Workshop, query_context
+from tests.providers.superset.workshop import TOTAL, Workshop
 
 HOUR = timedelta(hours=1)
 
