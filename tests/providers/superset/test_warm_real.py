@@ -189,6 +189,26 @@ def test_only_what_is_stale_is_asked(sales: Sales, warm: Any) -> None:
         warm(dashboards=[sales.id], only_stale=True, fresh_for=1e9)
 
 
+def test_one_request_sees_many_entries_and_changes_none(workshop: Workshop, warm: Any) -> None:
+    dataset = workshop.dataset(workshop.database())
+    contexts = [query_context(dataset, row_limit=limit) for limit in (1, 2, 3, 4)]
+    dashboard = workshop.dashboard([workshop.chart(dataset, context) for context in contexts])
+    assert warm(dashboards=[dashboard])["already_warm"] == 0
+    before = [workshop.hook.chart_data(context)[0]["queried_dttm"] for context in contexts]
+    result = warm(dashboards=[dashboard], only_stale=True, concurrency=1)
+    assert result["already_warm"] == 4
+    # Each answer of the shared request is that of its own chart.
+    assert {chart["chart_id"]: chart["rows"] for chart in result["charts"]} == {
+        chart["id"]: min(limit, 3)
+        for chart, limit in zip(
+            sorted(workshop.hook.get_dashboard_charts(dashboard), key=lambda chart: chart["id"]),
+            (1, 2, 3, 4),
+            strict=True,
+        )
+    }
+    assert [workshop.hook.chart_data(context)[0]["queried_dttm"] for context in contexts] == before
+
+
 def test_the_newest_asset_event_says_when_the_data_changed(sales: Sales, warm: Any, context: Any) -> None:
     class Event:
         def __init__(self, timestamp: datetime) -> None:
