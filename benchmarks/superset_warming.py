@@ -77,7 +77,9 @@ class Dashboard:
     def __init__(self, hook: SupersetHook, database_uri: str) -> None:
         self._hook = hook
         database = self._make("database", {"database_name": "warehouse", "sqlalchemy_uri": database_uri})
-        self.dataset = self._make("dataset", {"database": database, "table_name": "sales", "sql": ROWS, "schema": None})
+        self.dataset = self._make(
+            "dataset", {"database": database, "table_name": "sales", "sql": ROWS, "schema": "public"}
+        )
         charts = [self._chart(number) for number in range(CHARTS)]
         position: dict[str, Any] = {
             "DASHBOARD_VERSION_KEY": "v2",
