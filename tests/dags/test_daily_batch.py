@@ -100,6 +100,7 @@ def test_the_dashboards_are_warmed_for_a_day_and_for_every_role(batch):
     assert set(warm.roles) == {role for dashboard in load_dashboards() for role in dashboard.roles}
     assert warm.fresh_for >= 24 * 3600
     assert recorded.is_teardown
+    assert not recorded.on_failure_fail_dagrun, "then it alone would decide how the run has ended"
     assert recorded.upstream_task_ids == {"warm_dashboards.warm"}
 
 
