@@ -31,7 +31,7 @@ dashboards: ## write what was changed on Superset's pages back into include/supe
 	@$(PYTHON) -m sandbox run $(PYTHON) -m superset_provider.assets export include/superset/assets
 
 test: development lint ## everything the project checks about itself, from nothing; ARGS="-k name" for a part
-	@$(PYTHON) -m pytest $(ARGS)
+	@scripts/test $(ARGS)
 
 lint: development ## style, types and SQL
 	@$(PYTHON) -m ruff check .
