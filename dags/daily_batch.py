@@ -231,8 +231,8 @@ with DAG(
             fresh_for=timedelta(days=1).total_seconds(),
             pre_execute=require("superset_default"),
         )
-        # A teardown: what was cold, and why, is worth most when the warm-up has failed. It must not speak for the run: if
-        # it could fail it, it would be the run's last task, and a failed warm-up would leave the run green.
+        # A teardown: what was cold, and why, is worth most when the warm-up has failed. It must not fail the run: then
+        # it alone would decide how the run has ended, and a failed warm-up would leave it green.
         recorded = record_warming(warm.output, "{{ dag.dag_id }}", "{{ run_id }}")
         warm >> recorded.as_teardown()
 
