@@ -224,7 +224,7 @@ def _figures(visits: list[Visit]) -> dict[str, float]:
 def markdown(result: dict[str, Any]) -> str:
     """Return the result as a page."""
     found, limit = result["warming"], result["warming"]["limit_seconds"]
-    alone = statistics.median(found["bare_seconds"])
+    alone = round(statistics.median(found["bare_seconds"]), 2)
     lines = [
         f"# Warming dashboards, {result['measured_at']}",
         "",
