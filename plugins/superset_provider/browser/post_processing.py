@@ -213,16 +213,6 @@ def prophet(form_data: Mapping[str, Any]) -> Operation | None:
     return {"operation": "prophet", "options": sent}
 
 
-def aggregate(form_data: Mapping[str, Any], query: Mapping[str, Any]) -> Operation | None:
-    """One number out of a trend."""
-    operator = form_data.get("aggregation", "LAST_VALUE")
-    labels = [metric_label(metric) for metric in as_list(query.get("metrics"))]
-    if operator in ("LAST_VALUE", "raw") or not labels:
-        return None
-    aggregates = {label: {"operator": operator, "column": label} for label in labels}
-    return {"operation": "aggregate", "options": {"groupby": [], "aggregates": aggregates}}
-
-
 def boxplot(form_data: Mapping[str, Any], query: Mapping[str, Any]) -> Operation | None:
     """Quartiles, whiskers and outliers.
 
