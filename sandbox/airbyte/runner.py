@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from sandbox.airbyte import registry
-from sandbox.airbyte.connectors.s3_destination import S3Destination
+from sandbox.airbyte.connectors.base import Destination
 from sandbox.airbyte.jobs import ACTIVE, Job, Jobs
 from sandbox.airbyte.problems import Problem, state_conflict
 from sandbox.airbyte.store import Store
@@ -133,9 +133,9 @@ class Runner:
                 self._running.pop(sync.job.id, None)
 
     def _remove_leftovers(self, job_id: int) -> None:
-        def destination(destination_id: str) -> S3Destination:
+        def destination(destination_id: str) -> Destination:
             actor = self._store.actor("destination", destination_id)
-            return registry.destination(actor.configuration, self._spool, job_id)
+            return registry.destination(actor.definition, actor.configuration, self._spool, job_id)
 
         try:
             remove_staged(self._jobs, job_id, destination)

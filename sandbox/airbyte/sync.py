@@ -11,8 +11,7 @@ from typing import Any
 
 from sandbox.airbyte import catalog, registry
 from sandbox.airbyte.configuration import Redactor, secret_values
-from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, Source
-from sandbox.airbyte.connectors.s3_destination import S3Destination
+from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, Destination, Source
 from sandbox.airbyte.database import now
 from sandbox.airbyte.jobs import Job, Jobs, StreamCounts, StreamId
 from sandbox.airbyte.store import Actor, Connection, Store
@@ -26,9 +25,9 @@ PROGRESS_RECORDS = 100_000
 class Sync:
     """Runs one sync job in the calling thread.
 
-    Publishing is all or nothing: objects are uploaded after everything has been read, and the state moves forward in
-    the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies before that commit
-    leaves the bucket and the state as they were; the server removes what it had uploaded.
+    Publishing is all or nothing: the destination shows records only after everything has been read, and the state
+    moves forward in the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies
+    before that commit leaves the destination and the state as they were; the server removes what it had published.
 
     Args:
         job: the pending job.
@@ -87,11 +86,11 @@ class Sync:
         self._log("info", "platform", f"Job {self.job.id}: connection {connection.name!r} ({connection.id})")
         self._source = registry.source(source.definition, source.configuration)
         spool = self._spool / f"job-{self.job.id}"
-        writer = registry.destination(destination.configuration, spool, self.job.id)
+        writer = registry.destination(destination.definition, destination.configuration, spool, self.job.id)
         # A destination that is down should be known before an hour of reading.
         writer.check()
         image = destination.definition.docker_repository
-        self._log("info", "destination", f"{image} writes to {writer.bucket.address}")
+        self._log("info", "destination", f"{image} writes to {writer.address}")
         try:
             states = self._transfer(connection, source, writer)
             self._publish(connection, destination, writer, states)
@@ -101,7 +100,7 @@ class Sync:
         finally:
             writer.close()
 
-    def _transfer(self, connection: Connection, source: Actor, writer: S3Destination) -> dict[StreamId, dict[str, Any]]:
+    def _transfer(self, connection: Connection, source: Actor, writer: Destination) -> dict[StreamId, dict[str, Any]]:
         body = connection.body
         saved = self._jobs.states(connection.id)
         states: dict[StreamId, dict[str, Any]] = {}
@@ -120,7 +119,7 @@ class Sync:
         configured: ConfiguredStream,
         stream_id: StreamId,
         saved: dict[str, Any] | None,
-        writer: S3Destination,
+        writer: Destination,
     ) -> dict[str, Any] | None:
         source = self._source
         assert source is not None
@@ -155,7 +154,7 @@ class Sync:
         self,
         connection: Connection,
         destination: Actor,
-        writer: S3Destination,
+        writer: Destination,
         states: dict[StreamId, dict[str, Any]],
     ) -> None:
         keys: list[str] = []
@@ -172,9 +171,9 @@ class Sync:
             for stream_id, counts in self._jobs.counts(self.job.id).items():
                 counts.records_committed, counts.bytes_committed = counts.records_emitted, counts.bytes_emitted
                 self._jobs.save_counts(self.job.id, stream_id, counts)
-        self._log("info", "destination", f"{len(keys)} objects written to {writer.bucket.address}")
+        self._log("info", "destination", f"{len(keys)} objects written to {writer.address}")
         if previous:
-            writer.remove_previous(previous)
+            writer.remove(previous)
             self._log("info", "destination", f"{len(previous)} objects of earlier generations removed")
         self._log("info", "platform", f"Job {self.job.id} succeeded")
         self._jobs.end(self.job.id, "succeeded")
@@ -214,13 +213,13 @@ def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = F
     return {"failures": [failure], "partialSuccess": False}
 
 
-def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], S3Destination]) -> None:
+def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], Destination]) -> None:
     """Remove what a job wrote without committing it; what cannot be removed now is tried again at the next start."""
     staged = jobs.staged(job_id)
     try:
         for destination_id in {identifier for identifier, _ in staged}:
             keys = [key for identifier, key in staged if identifier == destination_id]
-            destination(destination_id).remove_previous(keys)
+            destination(destination_id).remove(keys)
     except ConnectorError as error:
         jobs.log(job_id, "warn", "platform", f"{len(staged)} uncommitted objects are left for now: {error.message}")
     else:

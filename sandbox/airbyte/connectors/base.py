@@ -75,12 +75,16 @@ class ConfiguredStream:
         incremental: read only what is newer than the saved state.
         overwrite: the destination replaces what earlier syncs wrote.
         cursor_field: path of the cursor, empty for a full refresh.
+        deduplicate: the destination keeps the latest version of each primary key.
+        primary_key: paths of the columns that identify a record, empty if there are none.
     """
 
     stream: Stream
     incremental: bool
     overwrite: bool
     cursor_field: list[str] = field(default_factory=list)
+    deduplicate: bool = False
+    primary_key: list[list[str]] = field(default_factory=list)
 
 
 class StreamReader(Protocol):
@@ -120,4 +124,76 @@ class Source(Protocol):
 
     def interrupt(self) -> None:
         """Make a read that waits for the network stop soon; called from another thread."""
+        ...
+
+
+class Destination(Protocol):
+    """One sync's way into a configured destination.
+
+    Publishing is all or nothing. What is written is kept aside until :meth:`publish`; what that has made visible can be
+    taken back with :meth:`remove` until the sync's state is saved, or does no harm when the sync is run again.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where the records go, for messages; no secret."""
+        ...
+
+    def check(self) -> None:
+        """Prove that the destination can be written.
+
+        Raises:
+            ConnectorError: if it cannot.
+        """
+        ...
+
+    def open(self, configured: ConfiguredStream, name: str, namespace: str | None, generation_id: int) -> None:
+        """Begin a stream; the following :meth:`write` calls belong to it.
+
+        Args:
+            configured: the stream and how it is synced.
+            name: its name in the destination (with the connection's prefix).
+            namespace: its namespace in the destination, or None.
+            generation_id: the generation that its records carry.
+        """
+        ...
+
+    def write(self, batch: Batch) -> int:
+        """Take records of the stream opened last; returns their size in bytes.
+
+        Raises:
+            ConnectorError: if a value does not fit the stream's schema.
+        """
+        ...
+
+    def finish_stream(self) -> None:
+        """End the stream opened last."""
+        ...
+
+    def publish(self, record: Callable[[str], None], check_cancelled: Callable[[], None]) -> list[str]:
+        """Make everything visible.
+
+        Args:
+            record: called with a key before what it names becomes visible, so that :meth:`remove` can be called with it
+                after a crash, by another instance for the same sync.
+            check_cancelled: called between two steps; raises to stop.
+
+        Returns:
+            The keys to remove once the state is saved: what earlier generations of overwritten streams left.
+
+        Raises:
+            ConnectorError: if the destination fails; recorded keys stay recorded for the caller to remove.
+        """
+        ...
+
+    def remove(self, keys: list[str]) -> None:
+        """Remove what keys name; one that names nothing (any more) is fine.
+
+        Raises:
+            ConnectorError: if the destination refuses.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and local files."""
         ...
