@@ -23,14 +23,14 @@ PROGRESS_RECORDS = 100_000
 
 
 class Sync:
-    """Runs one sync job in the calling thread.
+    """Runs one attempt of a sync job in the calling thread.
 
     Publishing is all or nothing: the destination shows records only after everything has been read, and the state
     moves forward in the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies
     before that commit leaves the destination and the state as they were; the server removes what it had published.
 
     Args:
-        job: the pending job.
+        job: the job.
         store: the configuration.
         jobs: the job tables.
         spool: directory for files under construction.
@@ -59,7 +59,7 @@ class Sync:
         self.cancel()
 
     def run(self) -> None:
-        """Run to the end and record how it ended; never raises."""
+        """Run to the end and record how it ended; never raises. A failed attempt leaves the job incomplete."""
         try:
             self._jobs.start(self.job.id)
             self._run()
@@ -164,17 +164,20 @@ class Sync:
             keys.append(key)
 
         previous = writer.publish(record, self._check_cancelled)
-        self._check_cancelled()
         with self._jobs.database.transaction():
             self._jobs.save_states(connection.id, states)
+            # From here on the sync counts, and what is left over is what it replaced.
+            self._jobs.complete_attempt(self.job.id)
             self._jobs.unstage(self.job.id)
+            for key in previous:
+                self._jobs.stage(self.job.id, destination.id, key)
             for stream_id, counts in self._jobs.counts(self.job.id).items():
                 counts.records_committed, counts.bytes_committed = counts.records_emitted, counts.bytes_emitted
                 self._jobs.save_counts(self.job.id, stream_id, counts)
         self._log("info", "destination", f"{len(keys)} objects written to {writer.address}")
         if previous:
-            writer.remove(previous)
-            self._log("info", "destination", f"{len(previous)} objects of earlier generations removed")
+            self._log("info", "destination", f"Removing {len(previous)} objects of earlier generations")
+            remove_staged(self._jobs, self.job.id, lambda _: writer)
         self._log("info", "platform", f"Job {self.job.id} succeeded")
         self._jobs.end(self.job.id, "succeeded")
 
@@ -187,7 +190,7 @@ class Sync:
 
     def _stopped(self) -> None:
         if self._shutdown:
-            message = f"Job {self.job.id} was running when the server stopped. Start the sync again."
+            message = f"Job {self.job.id} was running when the server stopped: this attempt ends here."
             self._log("error", "platform", message)
             self._fail("airbyte_platform", "transient_error", message, retryable=True)
             return
@@ -197,7 +200,7 @@ class Sync:
 
     def _fail(self, origin: str, kind: str, message: str, *, retryable: bool = False) -> None:
         summary = failure_summary(origin, kind, self._redact(message), retryable=retryable)
-        self._jobs.end(self.job.id, "failed", summary)
+        self._jobs.fail_attempt(self.job.id, summary)
 
 
 def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
@@ -214,14 +217,17 @@ def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = F
 
 
 def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], Destination]) -> None:
-    """Remove what a job wrote without committing it; what cannot be removed now is tried again at the next start."""
+    """Remove what a job has to remove: what it published without committing it, or what its commit replaced.
+
+    What cannot be removed now is tried again at the next start.
+    """
     staged = jobs.staged(job_id)
     try:
         for destination_id in {identifier for identifier, _ in staged}:
             keys = [key for identifier, key in staged if identifier == destination_id]
             destination(destination_id).remove(keys)
     except ConnectorError as error:
-        jobs.log(job_id, "warn", "platform", f"{len(staged)} uncommitted objects are left for now: {error.message}")
+        jobs.log(job_id, "warn", "platform", f"{len(staged)} objects are left for now: {error.message}")
     else:
         jobs.unstage(job_id)
 
