@@ -52,7 +52,7 @@ def stream_properties(stream: Stream, destination_modes: Sequence[str] | None) -
         "streamnamespace": stream.namespace,
         "syncModes": None if destination_modes is None else sync_modes(stream, destination_modes),
         "defaultCursorField": stream.default_cursor,
-        "sourceDefinedCursorField": False,
+        "sourceDefinedCursorField": stream.source_defined_cursor,
         "sourceDefinedPrimaryKey": stream.primary_key,
         "propertyFields": property_fields(stream),
     }
@@ -225,7 +225,8 @@ def configured(catalog: list[dict[str, Any]], streams: list[dict[str, Any]]) -> 
         incremental = mode.startswith("incremental")
         cursor = entry["cursorField"] if incremental else []
         overwrite, deduplicate = mode.startswith("full_refresh_overwrite"), mode in DEDUPLICATING
-        result.append(ConfiguredStream(stream, incremental, overwrite, cursor, deduplicate, entry["primaryKey"]))
+        key = entry["primaryKey"]
+        result.append(ConfiguredStream(stream, incremental, overwrite, cursor, deduplicate, key, bool(fields)))
     return result
 
 
@@ -238,6 +239,7 @@ def stream_to_json(stream: Stream) -> dict[str, Any]:
         "sourceDefinedPrimaryKey": stream.primary_key,
         "supportedSyncModes": list(stream.sync_modes),
         "defaultCursorField": stream.default_cursor,
+        "sourceDefinedCursor": stream.source_defined_cursor,
     }
 
 
@@ -250,4 +252,5 @@ def stream_from_json(stored: dict[str, Any]) -> Stream:
         stored["sourceDefinedPrimaryKey"],
         tuple(stored["supportedSyncModes"]),
         stored["defaultCursorField"],
+        stored.get("sourceDefinedCursor", False),
     )

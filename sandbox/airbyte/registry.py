@@ -10,6 +10,7 @@ from sandbox.airbyte import configuration as configurations
 from sandbox.airbyte import specifications
 from sandbox.airbyte.connectors import landing, postgres, s3_destination, s3_source
 from sandbox.airbyte.connectors.base import Destination, Source
+from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
 from sandbox.airbyte.declarative.manifest import Manifest
 from sandbox.airbyte.declarative.source import DeclarativeSource
 from sandbox.airbyte.problems import not_implemented, unknown_value, unprocessable
@@ -145,6 +146,8 @@ def source(definition: Definition, configuration: dict[str, Any]) -> Source:
     if definition.manifest is not None:
         return DeclarativeSource(Manifest.parse(definition.manifest), configuration)
     if definition is SOURCE_POSTGRES:
+        if configuration.get("replication_method", {}).get("method") == "CDC":
+            return PostgresCdcSource(configuration)
         return postgres.PostgresSource(configuration)
     return s3_source.S3Source(configuration)
 

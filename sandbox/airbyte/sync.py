@@ -11,7 +11,15 @@ from typing import Any
 
 from sandbox.airbyte import catalog, registry
 from sandbox.airbyte.configuration import Redactor, secret_values
-from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, Destination, Source
+from sandbox.airbyte.connectors.base import (
+    CancelledSync,
+    ChangeSource,
+    ConnectorError,
+    Destination,
+    Log,
+    PlannedStream,
+    Source,
+)
 from sandbox.airbyte.database import now
 from sandbox.airbyte.jobs import Job, Jobs, StreamCounts, StreamId
 from sandbox.airbyte.store import Actor, Connection, Store
@@ -92,46 +100,54 @@ class Sync:
         image = destination.definition.docker_repository
         self._log("info", "destination", f"{image} writes to {writer.address}")
         try:
-            states = self._transfer(connection, source, writer)
+            states = self._transfer(connection, source, writer, spool)
             self._publish(connection, destination, writer, states)
         except BaseException:
             remove_staged(self._jobs, self.job.id, lambda _: writer)
             raise
         finally:
+            if isinstance(self._source, ChangeSource):
+                self._source.close()
             writer.close()
 
-    def _transfer(self, connection: Connection, source: Actor, writer: Destination) -> dict[StreamId, dict[str, Any]]:
-        body = connection.body
-        saved = self._jobs.states(connection.id)
+    def _transfer(
+        self, connection: Connection, source: Actor, writer: Destination, spool: Path
+    ) -> dict[StreamId, dict[str, Any]]:
         states: dict[StreamId, dict[str, Any]] = {}
+        log: Log = lambda level, text: self._log(level, "source", text)  # noqa: E731  # two lines for one argument
         self._log("info", "source", f"{source.definition.docker_repository or source.name} reads {source.name!r}")
-        for configured in catalog.configured(body["catalog"], body["configurations"]["streams"]):
-            stream = configured.stream
-            stream_id = (stream.namespace or "", stream.name)
-            state = self._read_stream(connection, configured, stream_id, saved.get(stream_id), writer)
+        plans = self._plans(connection)
+        if isinstance(self._source, ChangeSource):
+            self._source.begin(plans, spool, log)
+        for plan in plans:
+            state = self._read_stream(connection, plan, writer, log)
             if state is not None:
-                states[stream_id] = state
+                states[_stream_id(plan)] = state
         return states
 
+    def _plans(self, connection: Connection) -> list[PlannedStream]:
+        body = connection.body
+        saved = self._jobs.states(connection.id)
+        plans = []
+        for configured in catalog.configured(body["catalog"], body["configurations"]["streams"]):
+            stream_id = (configured.stream.namespace or "", configured.stream.name)
+            state = saved.get(stream_id) if configured.incremental else None
+            generation = self._jobs.generation(connection.id, stream_id, next_one=configured.overwrite)
+            plans.append(PlannedStream(configured, state, generation))
+        return plans
+
     def _read_stream(
-        self,
-        connection: Connection,
-        configured: ConfiguredStream,
-        stream_id: StreamId,
-        saved: dict[str, Any] | None,
-        writer: Destination,
+        self, connection: Connection, plan: PlannedStream, writer: Destination, log: Log
     ) -> dict[str, Any] | None:
         source = self._source
         assert source is not None
-        stream = configured.stream
+        stream, stream_id = plan.configured.stream, _stream_id(plan)
         self._check_cancelled()
         began = now()
-        generation = self._jobs.generation(connection.id, stream_id, next_one=configured.overwrite)
         namespace = _destination_namespace(connection.body, stream.namespace)
         name = f"{connection.body.get('prefix') or ''}{stream.name}"
-        log: Callable[[str, str], None] = lambda level, text: self._log(level, "source", text)  # noqa: E731  # one use
-        reader = source.read(configured, saved if configured.incremental else None, log)
-        writer.open(configured, name, namespace, generation)
+        reader = source.read(plan.configured, plan.state, log)
+        writer.open(plan.configured, name, namespace, plan.generation)
         counts = StreamCounts()
         reported = 0
         for batch in reader.batches():
@@ -175,11 +191,20 @@ class Sync:
                 counts.records_committed, counts.bytes_committed = counts.records_emitted, counts.bytes_emitted
                 self._jobs.save_counts(self.job.id, stream_id, counts)
         self._log("info", "destination", f"{len(keys)} objects written to {writer.address}")
+        self._confirm()
         if previous:
             self._log("info", "destination", f"Removing {len(previous)} objects of earlier generations")
             remove_staged(self._jobs, self.job.id, lambda _: writer)
         self._log("info", "platform", f"Job {self.job.id} succeeded")
         self._jobs.end(self.job.id, "succeeded")
+
+    def _confirm(self) -> None:
+        if isinstance(self._source, ChangeSource):
+            try:
+                self._source.committed()
+            except ConnectorError as error:
+                text = f"What this sync has read is confirmed to the log by the next one: {error.message}"
+                self._log("warn", "source", text)
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
@@ -230,6 +255,10 @@ def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], Destinat
         jobs.log(job_id, "warn", "platform", f"{len(staged)} objects are left for now: {error.message}")
     else:
         jobs.unstage(job_id)
+
+
+def _stream_id(plan: PlannedStream) -> StreamId:
+    return plan.configured.stream.namespace or "", plan.configured.stream.name
 
 
 def _secrets(actor: Actor) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 
@@ -51,6 +52,7 @@ class Stream:
         primary_key: paths of the key columns, empty if the source defines none.
         sync_modes: ``full_refresh`` and, where a cursor can be used, ``incremental``.
         default_cursor: path of the cursor the source suggests, empty if none.
+        source_defined_cursor: whether no other cursor than that can be used.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Stream:
     primary_key: list[list[str]] = field(default_factory=list)
     sync_modes: tuple[str, ...] = ("full_refresh",)
     default_cursor: list[str] = field(default_factory=list)
+    source_defined_cursor: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -77,6 +80,7 @@ class ConfiguredStream:
         cursor_field: path of the cursor, empty for a full refresh.
         deduplicate: the destination keeps the latest version of each primary key.
         primary_key: paths of the columns that identify a record, empty if there are none.
+        narrowed: whether the connection selects fields; else columns that the source gets later are taken too.
     """
 
     stream: Stream
@@ -85,6 +89,22 @@ class ConfiguredStream:
     cursor_field: list[str] = field(default_factory=list)
     deduplicate: bool = False
     primary_key: list[list[str]] = field(default_factory=list)
+    narrowed: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedStream:
+    """A stream of one sync.
+
+    Attributes:
+        configured: the stream.
+        state: what its last sync saved, None if it has to be read from the beginning.
+        generation: the generation its records belong to; above 0 an earlier one may be in the destination.
+    """
+
+    configured: ConfiguredStream
+    state: dict[str, Any] | None
+    generation: int
 
 
 class StreamReader(Protocol):
@@ -124,6 +144,36 @@ class Source(Protocol):
 
     def interrupt(self) -> None:
         """Make a read that waits for the network stop soon; called from another thread."""
+        ...
+
+
+@runtime_checkable
+class ChangeSource(Source, Protocol):
+    """A source that reads one log for all of its streams, and whose log keeps what nobody has confirmed."""
+
+    def begin(self, plans: list[PlannedStream], spool: Path, log: Log) -> None:
+        """Prepare the reads of one sync, before the first :meth:`read`.
+
+        Args:
+            plans: the streams of the sync.
+            spool: directory for what does not fit into memory; removed after the sync.
+            log: where to say what is read.
+
+        Raises:
+            ConnectorError: if the log does not hold what the streams' states need.
+        """
+        ...
+
+    def committed(self) -> None:
+        """Confirm to the log what was read: records and states are safe.
+
+        Raises:
+            ConnectorError: if it cannot be told now; the next sync's :meth:`begin` tells it then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
         ...
 
 

@@ -117,6 +117,8 @@ class S3Destination:
             ConnectorError: if a value does not fit the stream's schema.
         """
         landing = self._landings[-1]
+        if landing.writer.is_open and not landing.writer.takes(batch):
+            landing.writer.close()
         if not landing.writer.is_open:
             path = self._spool / f"{len(self._landings)}-{len(landing.parts)}{self._layout.extension}"
             landing.writer.open(path)

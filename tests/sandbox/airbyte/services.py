@@ -116,6 +116,7 @@ def postgres() -> Iterator[Postgres]:
         **as_user,
     )
     options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(directory), "-p", str(server.port)]
+    options += ["-c", "wal_level=logical", "-c", "max_replication_slots=20"]
     process = subprocess.Popen(
         [str(binaries / "postgres"), "-D", str(data), *options],
         stdout=subprocess.DEVNULL,
