@@ -16,7 +16,9 @@ from sandbox.airbyte.connectors.base import ConnectorError
 from sandbox.airbyte.connectors.postgres_cdc.tuples import PADDING, Positions
 
 BUSY_SECONDS = 10.0
-"""How long to wait for a slot that somebody reads: a backend whose client died needs a moment to notice."""
+"""How long to wait for a slot that a sync reads: a backend whose client died needs a moment to notice."""
+FOREIGN_SECONDS = 1.0
+"""How long to wait for a slot that somebody else reads."""
 MINIMUM_VERSION = 150000
 CHUNK_BYTES = 8 * 1024 * 1024
 _COPY_HEADER = 19  # signature, flags and an empty extension
@@ -26,7 +28,8 @@ _TABLES = """
 select p.schemaname, p.tablename, c.relreplident::text, a.attname, a.atttypid::int8, a.atttypmod, t.typname,
        coalesce(a.attnum = any(k.indkey::int2[]), false)
 from pg_publication_tables p
-join pg_class c on c.oid = format('%%I.%%I', p.schemaname, p.tablename)::regclass
+join pg_namespace n on n.nspname = p.schemaname
+join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
 join pg_attribute a on a.attrelid = c.oid and a.attname = any(p.attnames)
 join pg_type t on t.oid = a.atttypid
 left join pg_index k on k.indrelid = c.oid and k.indisprimary
@@ -237,20 +240,26 @@ class Slot:
     @contextmanager
     def _free(self) -> Iterator[None]:
         """Wait until nobody reads the slot; what then still fails for that reason says who does."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        active = "select active_pid from pg_replication_slots where slot_name = %s"
-        while (reader := self._one(active, (self.name,))[0]) is not None and time.monotonic() < deadline:
+        began = time.monotonic()
+        while (reader := self._reader()) is not None:
+            process, name, own = reader
+            if time.monotonic() - began > (BUSY_SECONDS if own else FOREIGN_SECONDS):
+                raise self._busy(f"process {process} ({name})")
             time.sleep(0.05)
-        if reader is not None:
-            who = self._connection.execute(
-                "select application_name from pg_stat_activity where pid = %s", (reader,)
-            ).fetchone()
-            name = f" ({who[0]})" if who and who[0] else ""
-            raise self._busy(f"process {reader}{name}")
         try:
             yield
         except errors.ObjectInUse as error:
             raise self._busy("somebody else") from error
+
+    def _reader(self) -> tuple[int, str, bool] | None:
+        """Return process, name and whether it is a source like this one, of whoever reads the slot."""
+        found = self._connection.execute(
+            "select active_pid, coalesce(application_name, ''), application_name = current_setting('application_name') "
+            "from pg_replication_slots left join pg_stat_activity on pid = active_pid "
+            "where slot_name = %s and active_pid is not null",
+            (self.name,),
+        ).fetchone()
+        return (int(found[0]), str(found[1]), bool(found[2])) if found else None
 
     def _busy(self, reader: str) -> ConnectorError:
         text = f"replication slot {self.name!r} is read by {reader}. A slot has one consumer: give each its own."

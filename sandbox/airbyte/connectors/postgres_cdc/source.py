@@ -36,9 +36,9 @@ class PostgresCdcSource(PostgresSource):
         Raises:
             ConnectorError: naming what is missing and the statement that puts it right.
         """
-        super().check()
         with self._session() as session:
             Slot(session, self._method, self.address).check()
+        super().check()
 
     def discover(self) -> list[Stream]:
         """Return one stream for every readable table; those that are published and have a key can be incremental.
