@@ -182,7 +182,7 @@ with DAG(
 
     with TaskGroup("load_bronze") as groups["load_bronze"]:
         shown = show_to_dremio()
-        for source in streams.sources.values():
+        for source in streams.nightly:
             synced = dag.get_task(f"{source.stage}.sync_{source.connection}")
             loaded = write_partitions.override(task_id=f"write_{source.name}")(source.name, synced.output, BATCH_DATE)
             loaded >> shown

@@ -22,7 +22,7 @@ from lakehouse.config import Source, Stream, load_plan, load_streams
 from lakehouse.contracts import Mismatch, contract_schema, describe
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake, LakeError, StoredObject
-from lakehouse.landing import Delivery, collect, quarantine
+from lakehouse.landing import Delivery, collect, copy_to_quarantine, quarantine_prefix
 
 __all__ = ["ContractViolation", "StreamLoad", "load_to_bronze"]
 
@@ -160,7 +160,7 @@ class _Loader:
             before, folder / "data.parquet", ignore_airbyte=not incremental
         )
         if not same:
-            self._lake.upload(folder / "data.parquet", key, "application/vnd.apache.parquet")
+            self._lake.upload(folder / "data.parquet", key, partition.MEDIA_TYPE)
         return StreamLoad(
             self._source.name,
             stream.name,
@@ -252,7 +252,9 @@ class _Loader:
         return paths
 
     def _put_aside(self, stream: Stream, delivery: Delivery, mismatch: Mismatch) -> tuple[StreamLoad, str]:
-        prefix = quarantine(self._lake, self._source, stream, self._day, delivery.objects)
+        prefix = quarantine_prefix(self._source, stream, self._day)
+        copy_to_quarantine(self._lake, self._source, stream, self._day, delivery.objects)
+        self._lake.delete(item.key for item in delivery.objects if not item.quarantined)
         load = StreamLoad(self._source.name, stream.name, "quarantined", prefix)
         return load, (
             f"Stream {self._source.name}.{stream.name} does not fit its contract: {mismatch.reason}.\n"

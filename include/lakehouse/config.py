@@ -58,14 +58,16 @@ class Stream(_Strict):
 
     Args:
         name: Name of the stream, as Airbyte knows it.
-        sync_mode: "full_refresh" (a sync is the whole snapshot) or "incremental" (a sync adds what changed).
+        sync_mode: "full_refresh" (a sync is the whole snapshot), "incremental" (a sync adds what changed, found by the
+            cursor) or "cdc" (a sync adds the changes that the database's log holds, deletes among them).
         key: Columns that name a record.
-        cursor: Column that orders the versions of a record; required for incremental streams.
+        cursor: Column that orders the versions of a record; required for incremental streams. Change data has none: the
+            log orders it.
         columns: Column name -> contract, in the order of bronze.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    sync_mode: Literal["full_refresh", "incremental"]
+    sync_mode: Literal["full_refresh", "incremental", "cdc"]
     key: tuple[str, ...] = Field(min_length=1)
     cursor: str | None = None
     columns: dict[str, Column] = Field(min_length=1)
@@ -86,16 +88,20 @@ class Stream(_Strict):
                     raise ValueError(f"{what} {name!r} is no column of the contract; allowed: {allowed}")
         if self.sync_mode == "incremental" and self.cursor is None:
             raise ValueError(f"an incremental stream needs a cursor; allowed: {', '.join(self.columns)}")
+        if self.sync_mode == "cdc" and self.cursor is not None:
+            raise ValueError(f"cursor {self.cursor!r}: change data is ordered by the database's log; leave it out")
         return self
 
 
 class Source(_Strict):
-    """One source system: where its syncs land and where bronze keeps them.
+    """One source system: how often it is synced, where its syncs land and where bronze keeps them.
 
     Args:
         name: Name of the source.
         connection: Name of its Airbyte connection.
-        stage: Stage of the plan that extracts it.
+        frequency: How often it is synced: "small" (every 15 minutes), "large" (every 6 hours), "dimension" (daily) or
+            "live" (without a pause; change data). It is the source's, because Airbyte syncs a connection as a whole.
+        stage: Stage of the plan that extracts it every night; None: the nightly batch has no part in it.
         format: What a landing object becomes: "parquet" (a date partition), "jsonl" (one JSON answer) or "csv".
         landing: Key prefix of the landing objects, without the stream.
         bronze: Key prefix in bronze, without the stream.
@@ -104,7 +110,8 @@ class Source(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     connection: str
-    stage: str
+    frequency: Literal["small", "large", "dimension", "live"] = "dimension"
+    stage: str | None = None
     format: Literal["parquet", "jsonl", "csv"]
     landing: str = Field(pattern=r"^[^/].*[^/]$")
     bronze: str = Field(pattern=r"^[^/].*[^/]$")
@@ -114,6 +121,15 @@ class Source(_Strict):
     @classmethod
     def _names_from_keys(cls, value: object) -> object:
         return _with_names(value)
+
+    @model_validator(mode="after")
+    def _change_data_is_live(self) -> Source:
+        modes = {stream.sync_mode for stream in self.streams.values()}
+        if ("cdc" in modes) != (self.frequency == "live"):
+            raise ValueError(f"frequency {self.frequency!r} with sync_mode {', '.join(sorted(modes))}: cdc is live")
+        if "cdc" in modes and (modes != {"cdc"} or self.format != "parquet" or self.stage is not None):
+            raise ValueError("a source of change data has cdc streams only, format parquet and no stage of the batch")
+        return self
 
     def stream(self, name: str) -> Stream:
         """Return one stream; raises KeyError listing the known ones when there is none of that name."""
@@ -141,6 +157,11 @@ class Streams(_Strict):
         if name not in self.sources:
             raise KeyError(f"there is no source {name!r} in streams.yml; it has {', '.join(self.sources)}")
         return self.sources[name]
+
+    @property
+    def nightly(self) -> list[Source]:
+        """The sources that the nightly batch extracts."""
+        return [source for source in self.sources.values() if source.stage is not None]
 
     def for_stage(self, stage_id: str) -> list[Source]:
         """Return the sources that one stage of the plan extracts."""

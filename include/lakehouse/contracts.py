@@ -12,6 +12,7 @@ from lakehouse.config import Stream
 
 AIRBYTE_PREFIX = "_airbyte_"
 SOURCE_FILE_PREFIX = "_ab_source_file_"
+CDC_PREFIX = "_ab_cdc_"
 _CHANGE = pa.struct([("field", pa.string()), ("change", pa.string()), ("reason", pa.string())])
 AIRBYTE_COLUMNS = pa.schema(
     [
@@ -22,6 +23,12 @@ AIRBYTE_COLUMNS = pa.schema(
         ("_airbyte_meta", pa.struct([("sync_id", pa.int64()), ("changes", pa.list_(_CHANGE))])),
     ]
 )
+LANDED_CDC_COLUMNS = pa.schema(
+    [("_ab_cdc_lsn", pa.int64()), ("_ab_cdc_updated_at", pa.string()), ("_ab_cdc_deleted_at", pa.string())]
+)
+CDC_COLUMNS = LANDED_CDC_COLUMNS.append(pa.field("_ab_cdc_sequence", pa.int64()))
+UNAVAILABLE_VALUE = "__debezium_unavailable_value"
+"""What Debezium, and so Airbyte, sends for an unchanged TOAST value that the WAL does not hold."""
 _TYPES = {
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -70,7 +77,7 @@ def contract_schema(stream: Stream) -> pa.Schema:
 
 def is_data(name: str) -> bool:
     """Tell whether a column is the source's own, not one that Airbyte adds."""
-    return not name.startswith((AIRBYTE_PREFIX, SOURCE_FILE_PREFIX))
+    return not name.startswith((AIRBYTE_PREFIX, SOURCE_FILE_PREFIX, CDC_PREFIX))
 
 
 def data_columns(schema: pa.Schema) -> list[str]:
@@ -86,21 +93,25 @@ def target_schema(stream: Stream, landed: Sequence[pa.Schema]) -> tuple[pa.Schem
         landed: Schemas of everything that goes into the partition, one for each file.
 
     Returns:
-        The schema: Airbyte's columns, the contract's in their order, new ones by name; and the names of the new ones.
+        The schema: Airbyte's columns (of change data also the position in the log), the contract's in their order, new
+        ones by name; and the names of the new ones.
 
     Raises:
         Mismatch: When a column of the contract is missing or arrives as another kind of value.
     """
     contract = contract_schema(stream)
     new: dict[str, pa.DataType] = {}
+    added = [*AIRBYTE_COLUMNS, *(CDC_COLUMNS if stream.sync_mode == "cdc" else ())]
     for schema in landed:
         _check_columns(contract, schema)
+        if stream.sync_mode == "cdc":
+            _check_columns(LANDED_CDC_COLUMNS, schema)
         for field in schema:
             if is_data(field.name) and field.name not in contract.names:
                 new[field.name] = _common_type(field, new.get(field.name, field.type), schema)
     # Nullability is checked, not declared: a required field in one file and an optional one in the next is
     # a schema change to some readers.
-    fields = [*AIRBYTE_COLUMNS, *(field.with_nullable(True) for field in contract)]
+    fields = [*added, *(field.with_nullable(True) for field in contract)]
     fields += [pa.field(name, new[name]) for name in sorted(new)]
     return pa.schema(fields), sorted(new)
 
@@ -147,13 +158,16 @@ def _common_type(field: pa.Field, seen: pa.DataType, landed: pa.Schema) -> pa.Da
     return merged.field(0).type
 
 
-def conform(table: pa.Table, schema: pa.Schema, stream: Stream) -> pa.Table:
+def conform(
+    table: pa.Table, schema: pa.Schema, stream: Stream, *, may_be_null: pa.ChunkedArray | None = None
+) -> pa.Table:
     """Make a piece of what landed fit the schema of its partition.
 
     Args:
         table: Rows with any order of columns.
         schema: What ``target_schema`` returned.
         stream: The stream and its contract.
+        may_be_null: Which rows the contract's nullability does not bind, one boolean a row.
 
     Returns:
         The same rows with exactly the columns and types of the schema; a column that is not there is null.
@@ -173,9 +187,12 @@ def conform(table: pa.Table, schema: pa.Schema, stream: Stream) -> pa.Table:
             raise Mismatch(f"column {field.name} does not become {field.type}: {error}", table.schema) from error
         column = stream.columns.get(field.name)
         if column is not None and not column.nullable and values.null_count:
-            raise Mismatch(
-                f"column {field.name} is null in {values.null_count} rows; the contract allows no null", table.schema
-            )
+            nulls = values.is_null() if may_be_null is None else pc.and_not(values.is_null(), may_be_null)
+            count = pc.sum(nulls).as_py()
+            if count:
+                raise Mismatch(
+                    f"column {field.name} is null in {count} rows; the contract allows no null", table.schema
+                )
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -11,6 +11,7 @@ from lakehouse import connections
 
 DEFAULT_CONNECTION = "lake_s3"
 _MEBIBYTE = 1024 * 1024
+_ONE_REQUEST = 8 * _MEBIBYTE  # up to this size, the transfer manager costs more than it saves
 _DELETE_BATCH = 1000  # the most keys that DeleteObjects takes
 
 
@@ -79,13 +80,15 @@ class Lake:
         """Ask for the bucket; raises what boto3 raises when it cannot be reached."""
         self._client.head_bucket(Bucket=self.bucket)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """Yield the objects below a prefix in key order; directory markers of size 0 are left out.
 
         Args:
             prefix: What the keys begin with.
+            after: Leave out the keys up to and including this one.
         """
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        paginator = self._client.get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=self.bucket, Prefix=prefix, **({"StartAfter": after} if after else {}))
         for page in pages:
             for item in page.get("Contents", []):
                 if not (item["Key"].endswith("/") and item["Size"] == 0):
@@ -111,23 +114,30 @@ class Lake:
             raise LakeError(f"{self.address}/{key} does not exist") from error
         return body
 
-    def download(self, key: str, path: Path) -> None:
-        """Write one object to a local file, in pieces.
+    def download(self, key: str, path: Path, size: int | None = None) -> None:
+        """Write one object to a local file, in pieces unless it is small.
 
         Args:
             key: The object.
             path: The file; replaced when it exists.
+            size: Its size in bytes, when known: it need not be asked for then.
         """
+        if size is not None and size <= _ONE_REQUEST:
+            path.write_bytes(self.get(key))
+            return
         self._client.download_file(self.bucket, key, str(path), Config=_transfer())
 
     def upload(self, path: Path, key: str, content_type: str = "application/octet-stream") -> None:
-        """Write a local file as one object, in pieces; visible only when complete.
+        """Write a local file as one object, in pieces unless it is small; visible only when complete.
 
         Args:
             path: The file.
             key: The object; replaced when it exists.
             content_type: Its media type.
         """
+        if path.stat().st_size <= _ONE_REQUEST:
+            self.put(key, path.read_bytes(), content_type)
+            return
         self._client.upload_file(
             str(path), self.bucket, key, ExtraArgs={"ContentType": content_type}, Config=_transfer()
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from lakehouse.config import Source, Stream
 from lakehouse.lake import Lake, LakeError
@@ -39,6 +39,11 @@ class LandingObject:
         """The last part of the key."""
         return self.key.rsplit("/", 1)[-1]
 
+    @property
+    def day(self) -> date:
+        """The day, in UTC, on which it was written."""
+        return datetime.fromtimestamp(self.extracted_ms / 1000, UTC).date()
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -63,9 +68,14 @@ def landing_prefix(source: Source, stream: Stream) -> str:
     return f"{source.landing}/{stream.name}/"
 
 
+def quarantine_area(source: Source) -> str:
+    """Return the key prefix of a source's quarantine."""
+    return f"bronze/quarantine/{source.name}/"
+
+
 def quarantine_prefix(source: Source, stream: Stream, day: date | None = None) -> str:
     """Return the key prefix of a stream's quarantine, of one day or of all."""
-    base = f"bronze/quarantine/{source.name}/{stream.name}/"
+    base = f"{quarantine_area(source)}{stream.name}/"
     return base if day is None else f"{base}date={day.isoformat()}/"
 
 
@@ -88,8 +98,8 @@ def collect(lake: Lake, source: Source, stream: Stream, job_id: int) -> Delivery
     Raises:
         LakeError: When an object is not named as the destination names them.
     """
-    landed = [_parse(lake, item.key, item.size, False) for item in lake.list(landing_prefix(source, stream))]
-    waiting = [_parse(lake, item.key, item.size, True) for item in lake.list(quarantine_prefix(source, stream))]
+    landed = list_landed(lake, landing_prefix(source, stream))
+    waiting = list_landed(lake, quarantine_prefix(source, stream), quarantined=True)
     if stream.sync_mode == "full_refresh":
         # An older snapshot that landed is replaced by this one; one in quarantine is evidence and stays.
         older = [item for item in landed if item.job_id < job_id]
@@ -100,11 +110,27 @@ def collect(lake: Lake, source: Source, stream: Stream, job_id: int) -> Delivery
     names = {item.name for item in landed}
     twice = [item for item in waiting if item.name in names]
     objects = [*landed, *(item for item in waiting if item.name not in names)]
-    return Delivery(tuple(_in_order(objects)), tuple((*older, *twice)))
+    return Delivery(in_order(objects), tuple((*older, *twice)))
 
 
-def quarantine(lake: Lake, source: Source, stream: Stream, day: date, objects: Iterable[LandingObject]) -> str:
-    """Put objects aside; those that are in quarantine already stay where they are.
+def list_landed(lake: Lake, prefix: str, *, quarantined: bool = False) -> list[LandingObject]:
+    """Return the objects that syncs wrote below a prefix.
+
+    Args:
+        lake: The lake.
+        prefix: Of the landing area, or of the quarantine.
+        quarantined: Whether it is the quarantine.
+
+    Raises:
+        LakeError: When an object is not named as the destination names them.
+    """
+    return [_parse(lake, item.key, item.size, quarantined) for item in lake.list(prefix)]
+
+
+def copy_to_quarantine(
+    lake: Lake, source: Source, stream: Stream, day: date, objects: Iterable[LandingObject]
+) -> tuple[str, ...]:
+    """Copy objects to quarantine; those that are there already stay where they are.
 
     Args:
         lake: The lake.
@@ -114,14 +140,14 @@ def quarantine(lake: Lake, source: Source, stream: Stream, day: date, objects: I
         objects: What did not fit.
 
     Returns:
-        The key prefix that holds them now.
+        The keys in quarantine, of all the objects. The originals in the landing area are for the caller to delete.
     """
-    prefix = quarantine_prefix(source, stream, day)
-    moving = [item for item in objects if not item.quarantined]
-    for item in moving:
-        lake.copy(item.key, prefix + item.name)
-    lake.delete(item.key for item in moving)
-    return prefix
+    keys = []
+    for item in objects:
+        keys.append(item.key if item.quarantined else quarantine_prefix(source, stream, day) + item.name)
+        if not item.quarantined:
+            lake.copy(item.key, keys[-1])
+    return tuple(keys)
 
 
 def _parse(lake: Lake, key: str, size: int, quarantined: bool) -> LandingObject:
@@ -134,5 +160,6 @@ def _parse(lake: Lake, key: str, size: int, quarantined: bool) -> LandingObject:
     return LandingObject(key, size, int(match["job"]), int(match["at"]), int(match["part"]), quarantined)
 
 
-def _in_order(objects: Iterable[LandingObject]) -> list[LandingObject]:
-    return sorted(objects, key=lambda item: (item.job_id, item.extracted_ms, item.part, item.name))
+def in_order(objects: Iterable[LandingObject]) -> tuple[LandingObject, ...]:
+    """Return objects in the order in which they were written."""
+    return tuple(sorted(objects, key=lambda item: (item.job_id, item.extracted_ms, item.part, item.name)))

@@ -7,7 +7,8 @@ load of the same deliveries, or of some of them again, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,6 +55,29 @@ def sample_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return every hundredth value of a column."""
     picks = pa.array(range(0, len(values), _SAMPLE_EVERY), pa.int64())
     return values.take(picks)
+
+
+def ranges(sample: pa.ChunkedArray, count: int) -> list[Callable[[pa.ChunkedArray], pa.ChunkedArray]]:
+    """Cut the values of a column into ranges that hold about as many rows each.
+
+    Args:
+        sample: Some of the values.
+        count: How many ranges; there may be fewer.
+
+    Returns:
+        For each range, a function that tells which values lie in it. Every value, and null, lies in exactly one.
+    """
+    bounds = _bounds(sample, count)
+    if bounds is None:
+        return [lambda values: pa.chunked_array([pa.repeat(pa.scalar(True), len(values))])]
+    return [partial(_inside, low=low, high=high) for low, high in zip([None, *bounds], [*bounds, None], strict=True)]
+
+
+def _inside(values: pa.ChunkedArray, low: pa.Scalar | None, high: pa.Scalar | None) -> pa.ChunkedArray:
+    if low is None:
+        return pc.fill_null(pc.less(values, high), True)
+    above = pc.fill_null(pc.greater_equal(values, low), False)
+    return above if high is None else pc.and_(above, pc.fill_null(pc.less(values, high), False))
 
 
 def _bounds(sample: pa.ChunkedArray, count: int) -> pa.Array | None:

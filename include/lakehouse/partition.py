@@ -14,10 +14,11 @@ from lakehouse.config import Stream
 from lakehouse.contracts import Mismatch, conform, data_columns, target_schema
 from lakehouse.ordering import sample_of, sorted_records
 
+MEDIA_TYPE = "application/vnd.apache.parquet"
 ROW_GROUP_ROWS = 1_000_000
 _PAGE_BYTES = 1024 * 1024
 _BLOCK_ROWS = 125_000  # divides the row group
-_READ_ROWS = 65_536
+READ_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,25 @@ def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> W
     Raises:
         Mismatch: When a file does not fit the contract.
     """
-    files = [_open(path) for path in inputs]
+    files = [open_file(path) for path in inputs]
     try:
         schema, new = target_schema(stream, [file.schema_arrow for file in files])
         total = sum(file.metadata.num_rows for file in files)
-        sample = _sample(files, stream, schema)
+        picked = sample(files, stream, schema)
         pieces = (
             conform(pa.Table.from_batches([batch]), schema, stream)
             for file in files
-            for batch in file.iter_batches(batch_size=_READ_ROWS)
+            for batch in file.iter_batches(batch_size=READ_ROWS)
         )
-        rows = write(sorted_records(pieces, total, sample, stream, work), schema, target)
+        rows = write(sorted_records(pieces, total, picked, stream, work), schema, target)
     finally:
         for file in files:
             file.close()
     return Written(rows, tuple(new))
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_file(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file; raises Mismatch when it is none."""
     try:
         return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -69,16 +71,17 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def count_rows(path: Path) -> int:
     """Return how many rows a Parquet file has; raises Mismatch when it is none."""
-    with _open(path) as file:
+    with open_file(path) as file:
         return int(file.metadata.num_rows)
 
 
-def _sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -> pa.ChunkedArray:
+def sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -> pa.ChunkedArray:
+    """Return some values of the first key column, in the type of the contract; raises Mismatch when they have none."""
     leading = stream.key[0]
     kind = schema.field(leading).type
     chunks: list[pa.Array] = []
     for file in files:
-        for batch in file.iter_batches(batch_size=_READ_ROWS, columns=[leading]):
+        for batch in file.iter_batches(batch_size=READ_ROWS, columns=[leading]):
             picked = pa.Table.from_arrays([sample_of(pa.chunked_array([batch.column(0)]))], names=[leading])
             try:
                 chunks += picked.cast(pa.schema([(leading, kind)])).column(0).chunks

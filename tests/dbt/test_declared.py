@@ -212,8 +212,9 @@ def test_names_that_belong_together_show_the_same():
 
 def bronze_columns(view: str) -> set[str]:
     stream = view.split(".")[1]
-    sources = yaml.safe_load((CONFIG / "streams.yml").read_text())["sources"]
-    (columns,) = [source["streams"][stream]["columns"] for source in sources.values() if stream in source["streams"]]
+    sources = yaml.safe_load((CONFIG / "streams.yml").read_text())["sources"].values()
+    nightly = [source["streams"] for source in sources if "stage" in source]
+    (columns,) = [streams[stream]["columns"] for streams in nightly if stream in streams]
     return set(columns)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,12 +60,23 @@ def lake_client(s3_endpoint: str) -> Any:
 
 
 @pytest.fixture
-def lake(s3_endpoint: str, lake_client: Any, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(s3_endpoint: str, fresh_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch) -> Lake:
     """An empty bucket, and the Airflow connection lake_s3 to it."""
-    bucket = f"lake-{uuid.uuid4().hex[:12]}"
-    lake_client.create_bucket(Bucket=bucket)
-    monkeypatch.setenv("AIRFLOW_CONN_LAKE_S3", lake_connection(s3_endpoint, bucket))
-    return Lake(lake_client, bucket)
+    made = fresh_lake()
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE_S3", lake_connection(s3_endpoint, made.bucket))
+    return made
+
+
+@pytest.fixture(scope="session")
+def fresh_lake(lake_client: Any) -> Callable[[], Lake]:
+    """Makes empty buckets, as many as one likes."""
+
+    def make() -> Lake:
+        bucket = f"lake-{uuid.uuid4().hex[:12]}"
+        lake_client.create_bucket(Bucket=bucket)
+        return Lake(lake_client, bucket)
+
+    return make
 
 
 @dataclass(frozen=True)

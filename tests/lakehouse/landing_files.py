@@ -39,6 +39,27 @@ def parquet(
     return sink.getvalue()
 
 
+def changes(
+    job_id: int,
+    columns: Mapping[str, pa.Array],
+    lsns: Sequence[int],
+    deleted: Sequence[bool],
+    extracted_ms: int,
+    **replaced: pa.Array,
+) -> bytes:
+    """A landing Parquet object as a CDC sync writes it; commits are as many microseconds after noon as the LSN says."""
+    moments = [f"2026-11-01T12:00:00.{lsn:06d}Z" for lsn in lsns]
+    log = {
+        "_ab_cdc_lsn": pa.array(lsns, pa.int64()),
+        "_ab_cdc_updated_at": pa.array(moments, pa.string()),
+        "_ab_cdc_deleted_at": pa.array(
+            [moment if gone else None for moment, gone in zip(moments, deleted, strict=True)], pa.string()
+        ),
+    }
+    raw_ids = [f"{job_id}-{extracted_ms}-{number}" for number in range(len(lsns))]
+    return parquet(job_id, {**columns, **log, **replaced}, [extracted_ms] * len(lsns), raw_ids)
+
+
 def jsonl(job_id: int, records: Sequence[Mapping[str, Any]], extracted_ms: int) -> bytes:
     """A landing JSON Lines object."""
     lines = [

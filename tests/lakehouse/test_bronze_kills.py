@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,39 +20,8 @@ from lakehouse.bronze import load_to_bronze
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake
 
+from .kills import rerun_after_every_kill
 from .test_bronze import DAY, ORDERS_KEY, keys, land_orders, land_products, land_returns
-
-
-class Killed(BaseException):
-    """The process is gone: nothing catches this, as nothing catches SIGKILL."""
-
-
-class DyingLake(Lake):
-    """A lake whose user dies before the n-th change of the bucket; a deletion of several may stop half way."""
-
-    def __init__(self, lake: Lake, survive: int) -> None:
-        super().__init__(lake._client, lake.bucket)
-        self._left = survive
-
-    def _step(self) -> None:
-        if self._left == 0:
-            raise Killed
-        self._left -= 1
-
-    def upload(self, path: Path, key: str, content_type: str = "application/octet-stream") -> None:
-        self._step()
-        super().upload(path, key, content_type)
-
-    def copy(self, source: str, target: str) -> None:
-        self._step()
-        super().copy(source, target)
-
-    def delete(self, doomed: Iterable[str]) -> int:
-        count = 0
-        for key in doomed:
-            self._step()
-            count += super().delete([key])
-        return count
 
 
 def land_everything(lake: Lake) -> None:
@@ -79,56 +47,26 @@ def run(lake: Lake) -> None:
     load_to_bronze("files", 7, DAY, lake=lake)
 
 
-def rerun_after_every_kill(make: Callable[[], Lake], work: Callable[[Lake], None]) -> int:
-    """Kill at every step in turn, run again to the end, and compare with the run that nobody killed."""
-    undisturbed = make()
-    work(undisturbed)
-    steps = 0
-    while True:
-        lake = make()
-        try:
-            work(DyingLake(lake, steps))
-        except Killed:
-            work(lake)
-            without_ids = {key: drop_ids(body) for key, body in state(lake).items()}
-            assert without_ids == {key: drop_ids(body) for key, body in state(undisturbed).items()}, (
-                f"killed at step {steps}"
-            )
-            steps += 1
-        else:
-            return steps
-
-
 def drop_ids(body: bytes) -> Any:
     if body[:4] != b"PAR1":
         return body
     return pq.read_table(pa.BufferReader(body)).drop_columns(["_airbyte_raw_id"]).to_pylist()
 
 
-@pytest.fixture
-def fresh_lake(lake: Lake) -> Callable[[], Lake]:
-    """Buckets with the same landings, as many as one likes."""
-    made = itertools.count(1)
-
-    def make() -> Lake:
-        client = lake._client
-        bucket = f"{lake.bucket}-{next(made)}"
-        client.create_bucket(Bucket=bucket)
-        opened = Lake(client, bucket)
-        land_everything(opened)
-        return opened
-
-    return make
+def landed(fresh_lake: Callable[[], Lake]) -> Lake:
+    lake = fresh_lake()
+    land_everything(lake)
+    return lake
 
 
 def test_a_load_that_is_killed_anywhere_is_finished_by_the_next(fresh_lake: Callable[[], Lake]) -> None:
     # Three objects written, two and two and one landing objects taken, one superseded: more steps than that is fine.
-    assert rerun_after_every_kill(fresh_lake, run) >= 8
+    assert rerun_after_every_kill(lambda: landed(fresh_lake), run, state) >= 8
 
 
 def test_quarantining_that_is_killed_anywhere_is_finished_by_the_next(fresh_lake: Callable[[], Lake]) -> None:
     def make() -> Lake:
-        lake = fresh_lake()
+        lake = landed(fresh_lake)
         land_orders(lake, 7, (4, 4.0, 4), part=1, status=None)
         return lake
 
@@ -136,7 +74,7 @@ def test_quarantining_that_is_killed_anywhere_is_finished_by_the_next(fresh_lake
         with pytest.raises(ContractViolation):
             load_to_bronze("postgres", 7, DAY, streams=["orders"], lake=lake)
 
-    assert rerun_after_every_kill(make, work) >= 6
+    assert rerun_after_every_kill(make, work, state) >= 6
 
 
 KILLED_PROCESS = """

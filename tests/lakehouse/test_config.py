@@ -19,7 +19,7 @@ def include(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_declared_streams_are_the_shops() -> None:
     streams = load_streams()
-    modes = {s.name: s.sync_mode for source in streams.sources.values() for s in source.streams.values()}
+    modes = {s.name: s.sync_mode for source in streams.nightly for s in source.streams.values()}
     assert modes == {
         "customers": "full_refresh",
         "products": "full_refresh",
@@ -29,13 +29,22 @@ def test_the_declared_streams_are_the_shops() -> None:
         "returns": "full_refresh",
     }
     assert [source.name for source in streams.for_stage("extract_apis")] == ["api", "files"]
+    live = streams.source("postgres_cdc")
+    assert (live.frequency, live.stage) == ("live", None)
+    assert {stream.sync_mode for stream in live.streams.values()} == {"cdc"}
+    for name, stream in live.streams.items():
+        copied = streams.source("postgres").stream(name)
+        assert stream.key == copied.key
+        assert {c: spec.type for c, spec in stream.columns.items()} == {
+            c: spec.type for c, spec in copied.columns.items()
+        }
     orders = streams.source("postgres").stream("orders")
     assert (orders.key, orders.cursor, orders.columns["amount"].type) == (("order_id",), "updated_at", "decimal(12,2)")
 
 
 def test_every_stage_of_a_source_is_in_the_plan() -> None:
     stages = {stage.id for stage in load_plan().stages}
-    assert {source.stage for source in load_streams().sources.values()} <= stages
+    assert {source.stage for source in load_streams().nightly} <= stages
 
 
 def test_the_declared_reflections_and_dashboards_load() -> None:
@@ -44,7 +53,7 @@ def test_the_declared_reflections_and_dashboards_load() -> None:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="postgres, api, files"):
+    with pytest.raises(KeyError, match="postgres, api, files, postgres_cdc"):
         load_streams().source("mysql")
     with pytest.raises(KeyError, match="customers, products"):
         load_streams().source("postgres").stream("refunds")
@@ -58,7 +67,7 @@ STREAM = "sources: {s: {connection: c, stage: x, format: parquet, landing: l/x, 
     [
         pytest.param(
             "{sync_mode: sometimes, key: [a], columns: {a: int64}}",
-            ["streams.yml", "sources.s.streams.t.sync_mode", "'sometimes'", "'full_refresh' or 'incremental'"],
+            ["streams.yml", "sources.s.streams.t.sync_mode", "'sometimes'", "'full_refresh', 'incremental' or 'cdc'"],
             id="value outside the allowed ones",
         ),
         pytest.param(
@@ -76,6 +85,16 @@ STREAM = "sources: {s: {connection: c, stage: x, format: parquet, landing: l/x, 
         ),
         pytest.param(
             "{sync_mode: incremental, key: [a], columns: {a: int64}}", ["needs a cursor", "allowed: a"], id="no cursor"
+        ),
+        pytest.param(
+            "{sync_mode: cdc, key: [a], cursor: a, columns: {a: int64}}",
+            ["sources.s.streams.t", "cursor 'a'", "leave it out"],
+            id="cursor of change data",
+        ),
+        pytest.param(
+            "{sync_mode: cdc, key: [a], columns: {a: int64}}",
+            ["sources.s", "frequency 'dimension'", "cdc is live"],
+            id="change data once a day",
         ),
         pytest.param(
             "{sync_mode: full_refresh, key: [a], colums: {a: int64}}",

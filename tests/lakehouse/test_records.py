@@ -67,7 +67,7 @@ def logs(platform: Platform, *jobs: int) -> list[dict[str, Any]]:
 
 def test_every_sync_reaches_bronze_and_is_kept(ready: Platform) -> None:
     expected = {"customers": 20, "products": 10, "orders": 200, "order_items": 600, "payments": 20, "returns": 2}
-    jobs = {source.name: sync(source.connection) for source in load_streams().sources.values()}
+    jobs = {source.name: sync(source.connection) for source in load_streams().nightly}
     rows = {load.stream: load.rows for name, job in jobs.items() for load in load_to_bronze(name, job, "2026-11-01")}
     assert rows == expected
     assert [item.key for item in ready.lake.list("")] == [
@@ -77,7 +77,7 @@ def test_every_sync_reaches_bronze_and_is_kept(ready: Platform) -> None:
         *(f"bronze/postgres/{name}/date=2026-11-01/data.parquet" for name in ("customers", "order_items", "orders")),
         "bronze/postgres/products/date=2026-11-01/data.parquet",
     ]
-    kept = [record_latest_sync(source.connection) for source in load_streams().sources.values()]
+    kept = [record_latest_sync(source.connection) for source in load_streams().nightly]
     assert [record["job_id"] for record in kept] == list(jobs.values())
     lines = logs(ready, *jobs.values())
     assert len(lines) == sum(record["lines"] for record in kept) > 0

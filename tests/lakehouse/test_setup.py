@@ -130,7 +130,8 @@ def test_what_differs_in_airbyte_is_changed_and_named(
     changed = platform.connections["payment_provider"].replace("provider-token", "another-token-of-the-provider")
     monkeypatch.setenv("AIRFLOW_CONN_PAYMENT_PROVIDER", changed)
     connections = declared / "airbyte" / "connections.yml"
-    connections.write_text(connections.read_text() + "    status: inactive\n")
+    last = "destination: lake_files\n"
+    connections.write_text(connections.read_text().replace(last, f"{last}    status: inactive\n"))
     changes = {(change.kind, change.name): change for change in setup.apply("airbyte")}
     updated = {key: change.detail for key, change in changes.items() if change.action != "unchanged"}
     assert updated == {

@@ -16,7 +16,11 @@ from lakehouse.config import load_streams
 from lakehouse.files import ConfigError, include_dir, parse, read_yaml
 from lakehouse.setup.changes import Action, Change, differences, remember_applied, same_as_applied
 
-_SYNC_MODES = {"full_refresh": "full_refresh_overwrite", "incremental": "incremental_append"}
+_SYNC_MODES = {
+    "full_refresh": "full_refresh_overwrite",
+    "incremental": "incremental_append",
+    "cdc": "incremental_append",
+}
 
 
 class _Strict(BaseModel):
@@ -37,6 +41,7 @@ class _Connection(_Strict):
     name: str = Field(min_length=1)
     source: str
     destination: str
+    apply: bool = True
     status: str = "active"
     namespace_definition: str = "destination"
     schema_updates: str = "propagate_columns"
@@ -68,19 +73,25 @@ def apply() -> list[Change]:
     sources = parse(_Sources, read_yaml(folder / "sources.yml"), folder / "sources.yml").sources
     destinations = parse(_Destinations, read_yaml(folder / "destinations.yml"), folder / "destinations.yml")
     connections = parse(_Connections, read_yaml(folder / "connections.yml"), folder / "connections.yml")
+    applied = [connection for connection in connections.connections if connection.apply]
+    kept_out = [connection for connection in connections.connections if not connection.apply]
+    unused = {item.source for item in kept_out} - {item.source for item in applied}
+    unused |= {item.destination for item in kept_out} - {item.destination for item in applied}
     with PublicApi.from_connection() as api:
         applier = _Applier(api)
         for source in sources:
-            applier.actor("source", source)
+            if source.name not in unused:
+                applier.actor("source", source)
         for destination in destinations.destinations:
-            applier.actor("destination", destination)
-        for connection in connections.connections:
+            if destination.name not in unused:
+                applier.actor("destination", destination)
+        for connection in applied:
             applier.connection(connection)
     return applier.changes
 
 
 def connection_ids() -> dict[str, str]:
-    """Return the ids of the declared connections.
+    """Return the ids of the declared connections that are applied.
 
     Returns:
         Connection name -> connection id.
@@ -89,7 +100,7 @@ def connection_ids() -> dict[str, str]:
         AirbyteError: When a declared connection is not there.
     """
     path = include_dir() / "airbyte" / "connections.yml"
-    declared = [item.name for item in parse(_Connections, read_yaml(path), path).connections]
+    declared = [item.name for item in parse(_Connections, read_yaml(path), path).connections if item.apply]
     with PublicApi.from_connection() as api:
         found = _by_name(api.list("connections"), "connections")
     missing = [name for name in declared if name not in found]
