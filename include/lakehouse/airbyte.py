@@ -2,24 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from lakehouse import connections
 
+if TYPE_CHECKING:
+    from airbyte_api import AirbyteAPI
+
+_COME_BACK = (401, 408, 429, 500, 502, 503, 504)
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _PAGE = 100
 
 
 class AirbyteError(RuntimeError):
-    """Airbyte refused or failed a request."""
+    """Airbyte refused or failed a request.
+
+    Args:
+        message: What was asked, what came back and what to check.
+        status: HTTP status of the answer, if there was one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class AirbyteBusy(AirbyteError):
     """Airbyte could not be reached or was busy; asking again may help."""
+
+
+def public_api(conn_id: str = "airbyte_default") -> AirbyteAPI:
+    """Return the official client of the public API for an Airflow connection, made as the Airbyte provider makes it.
+
+    Args:
+        conn_id: Airflow connection of type airbyte; ``timeout`` in its extra is in seconds, 30 if there is none.
+    """
+    from airflow.providers.airbyte.hooks.airbyte import AirbyteHook
+
+    chosen = connections.get(conn_id).extra.get("timeout")
+    return AirbyteHook(conn_id, timeout=chosen or _TIMEOUT.read).airbyte_api
+
+
+def ask(operation: Callable[..., Any], **request: Any) -> Any:
+    """Call one operation of the official client once.
+
+    Args:
+        operation: A bound method of the client, such as ``api.jobs.get_job``.
+        request: Fields of its request.
+
+    Returns:
+        Its response.
+
+    Raises:
+        AirbyteBusy: When Airbyte cannot be reached or asks to come back later. Whether it has done what was asked is
+            then unknown.
+        AirbyteError: When it refuses.
+    """
+    from airbyte_api.errors import AirbyteAPIError, NoResponseError
+
+    name = operation.__name__
+    try:
+        return operation(request=request)
+    except (httpx.HTTPError, NoResponseError) as error:
+        raise AirbyteBusy(f"{name}: {error or type(error).__name__}. Is Airbyte running?") from error
+    except AirbyteAPIError as error:
+        # 401: an expired token, which the client has dropped and replaces with the next request.
+        kind = AirbyteBusy if error.status_code in _COME_BACK else AirbyteError
+        raise kind(f"{name}: HTTP {error.status_code}: {error.body[:500]}", error.status_code) from error
+    except Exception as error:
+        if "token endpoint" not in str(error):  # the client raises it as a bare Exception
+            raise
+        kind = AirbyteBusy if re.search(r" (429|5\d\d) ", str(error)) else AirbyteError
+        raise kind(
+            f"{name}: Airbyte gives no token ({error}). Check login and password of the Airflow connection."
+        ) from error
 
 
 class _Api:
@@ -91,6 +153,36 @@ class _Api:
         return reply.json() if reply.content else None
 
 
+@dataclass(frozen=True)
+class SyncProgress:
+    """How far a sync is.
+
+    Args:
+        job_id: The job.
+        attempt: Number of the attempt, from 1; Airbyte itself tries a failed sync again.
+        rows: Records that the source has emitted in this attempt.
+        bytes: Their size.
+    """
+
+    job_id: int
+    attempt: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SyncFailure:
+    """Why a sync has failed.
+
+    Args:
+        message: What Airbyte says about it; may be empty.
+        kind: Airbyte's failure type, such as "config_error" or "transient_error"; may be empty.
+    """
+
+    message: str
+    kind: str
+
+
 class ConfigApi(_Api):
     """Airbyte's Config API, for what the public one does not tell.
 
@@ -121,15 +213,35 @@ class ConfigApi(_Api):
         """Return one job with its attempts and their logs; raises AirbyteError."""
         return dict(self._send("POST", "/api/v1/jobs/get", json={"id": job_id}))
 
-    def latest_sync(self, connection_id: str) -> int | None:
-        """Return the id of the newest sync job of one connection, or None when it has none; raises AirbyteError."""
+    def sync_progress(self, connection_id: str) -> SyncProgress | None:
+        """Return how far the newest sync of a connection is, None when it has none; raises AirbyteError.
+
+        The public API counts only what the destination has committed, which a long sync does every few minutes.
+        """
         body = {
             "configTypes": ["sync"],
             "configId": connection_id,
             "pagination": {"pageSize": 1, "rowOffset": 0},
         }
         jobs = self._send("POST", "/api/v1/jobs/list", json=body)["jobs"]
-        return int(jobs[0]["job"]["id"]) if jobs else None
+        if not jobs:
+            return None
+        attempts = jobs[0].get("attempts") or []
+        counts = (attempts[-1].get("totalStats") if attempts else None) or {}
+        return SyncProgress(
+            int(jobs[0]["job"]["id"]),
+            len(attempts),
+            int(counts.get("recordsEmitted") or 0),
+            int(counts.get("bytesEmitted") or 0),
+        )
+
+    def failure(self, job_id: int) -> SyncFailure:
+        """Return why a job has failed, as its last attempt says; raises AirbyteError."""
+        attempts = self.job(job_id)["attempts"]
+        summary = (attempts[-1]["attempt"].get("failureSummary") if attempts else None) or {}
+        failures = summary.get("failures") or [{}]
+        text = failures[0].get("externalMessage") or failures[0].get("internalMessage") or ""
+        return SyncFailure(str(text), str(failures[0].get("failureType") or ""))
 
     def state(self, connection_id: str) -> dict[str, Any]:
         """Return the sync state of one connection; raises AirbyteError."""

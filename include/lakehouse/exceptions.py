@@ -17,3 +17,27 @@ class ContractViolation(ValueError):
     def __init__(self, message: str, loads: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.loads = tuple(loads)
+
+
+class SyncError(RuntimeError):
+    """A sync did not succeed."""
+
+
+class SyncFailed(SyncError):
+    """Airbyte says that the sync has failed, or somebody has cancelled it there."""
+
+
+class SyncMisconfigured(SyncFailed):
+    """The sync has failed because of what is configured (Airbyte's config_error): trying again does not help."""
+
+
+class SyncStalled(SyncError):
+    """No record and no byte has moved for too long."""
+
+
+class SyncTimedOut(SyncError):
+    """The sync took longer than it may."""
+
+
+class SyncStopped(SyncError):
+    """The caller has given the sync up."""

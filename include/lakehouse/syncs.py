@@ -26,11 +26,11 @@ def record_latest_sync(connection: str) -> dict[str, Any]:
     """
     connection_id = connection_ids()[connection]
     with ConfigApi.from_connection() as api:
-        job_id = api.latest_sync(connection_id)
-    if job_id is None:
+        newest = api.sync_progress(connection_id)
+    if newest is None:
         return {"connection": connection, "connection_id": connection_id, "job_id": None, "lines": 0}
     changed = record_airbyte_state(connection_id)
-    shipped = ship_sync_logs(job_id, connection_id)
+    shipped = ship_sync_logs(newest.job_id, connection_id)
     return {
         "connection": connection,
         "connection_id": connection_id,

@@ -1,0 +1,133 @@
+"""A real Airbyte of the sandbox, an S3 server, and an HTTP API as the source whose pace a test sets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lakehouse.airbyte import ConfigApi, public_api
+
+from tests.sandbox.airbyte import services
+from tests.sandbox.airbyte.manifests import payments
+from tests.sandbox.airbyte.test_declarative import JSONL, TOKEN, cursor_pages
+
+ROWS = 25
+PAGES = 3
+
+
+@pytest.fixture(scope="session")
+def lake() -> Iterator[services.S3]:
+    with services.s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airbyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Airbyte]:
+    server = services.Airbyte(tmp_path_factory.mktemp("airbyte"), services.free_offset())
+    server.start()
+    yield server
+    server.stop()
+
+
+class Shop:
+    """A connection whose source is an HTTP API of 25 records on three pages, appended to the lake by every sync.
+
+    Appending shows what must not happen: a second sync of the same request leaves every row twice.
+    """
+
+    def __init__(self, airbyte: services.Airbyte, lake: services.S3, name: str) -> None:
+        self.airbyte, self.lake, self.name = airbyte, lake, name
+        self.open = threading.Event()
+        self.open.set()
+        self.pause = 0.0
+        self.api = services.Api()
+        self._pages = cursor_pages(ROWS)
+        self.api.handle = self._handle
+        client = airbyte.client()
+        path = f"workspaces/{client.workspace}/definitions/declarative_sources"
+        definition = client.post(path, {"name": name, "manifest": payments()})
+        configuration = {"base_url": self.api.url, "api_token": TOKEN}
+        source = client.actor("source", configuration, definitionId=definition["id"])
+        target = client.actor("destination", lake.destination(f"{name}/${{STREAM_NAME}}/", JSONL))
+        streams = [{"name": "payments", "syncMode": "full_refresh_append"}]
+        self.connection = client.connection(source, target, streams)
+        self.client = client
+
+    def _handle(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
+        threading.Event().wait(self.pause)
+        assert self.open.wait(60)
+        return self._pages(path, query, headers)
+
+    def open_later(self) -> None:
+        """Let the source answer again in a moment: a sync that is cancelled ends when it does."""
+        self.open.clear()
+        threading.Timer(0.8, self.open.set).start()
+
+    def rows(self) -> int:
+        """How many rows have landed."""
+        return sum(len(self.lake.body(key).splitlines()) for key in self.lake.keys(f"bronze/landing/{self.name}/"))
+
+    def jobs(self) -> list[tuple[int, str]]:
+        """Number and state of every job, the oldest first."""
+        jobs = self.client.get("jobs", connectionId=self.connection, limit=100, orderBy="createdAt|ASC")["data"]
+        return sorted((job["jobId"], job["status"]) for job in jobs)
+
+    def start(self) -> int:
+        """Start a sync as somebody else would."""
+        return int(self.client.post("jobs", {"connectionId": self.connection, "jobType": "sync"})["jobId"])
+
+    def close(self) -> None:
+        self.open.set()
+        self.api.close()
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[services.Airbyte], None]:
+    """Points the Airflow connections at an Airbyte server."""
+
+    def point(airbyte: services.Airbyte) -> None:
+        address = {
+            "conn_type": "airbyte",
+            "host": airbyte.api,
+            "login": airbyte.client_id,
+            "password": airbyte.client_secret,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(address))
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_CONFIG", json.dumps({"conn_type": "http", "host": airbyte.config_url}))
+
+    return point
+
+
+@pytest.fixture
+def shop(airbyte: services.Airbyte, lake: services.S3, connect: Any, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    connect(airbyte)
+    made = Shop(airbyte, lake, request.node.name.replace("[", "-").replace("]", ""))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fragile(tmp_path: Path, lake: services.S3, connect: Any, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A shop on an Airbyte server of its own, which a test may kill."""
+    server = services.Airbyte(tmp_path / "var", services.free_offset())
+    server.start()
+    connect(server)
+    made = Shop(server, lake, request.node.name)
+    yield made
+    made.close()
+    server.stop()
+
+
+@pytest.fixture
+def api(shop: Shop) -> Any:
+    return public_api()
+
+
+@pytest.fixture
+def config(shop: Shop) -> Iterator[ConfigApi]:
+    with ConfigApi.from_connection() as opened:
+        yield opened

@@ -1,0 +1,220 @@
+"""One sync and not two, against the sandbox's Airbyte over HTTP."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from lakehouse import sync_jobs
+from lakehouse.airbyte import AirbyteBusy, AirbyteError, SyncProgress, public_api
+from lakehouse.exceptions import SyncError, SyncFailed, SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
+from lakehouse.sync_jobs import Progress, newest_job, run_sync, take_sync
+
+from tests.sandbox.airbyte.services import wait_until
+
+from .conftest import ROWS, Shop
+
+POLL = 0.05
+
+
+def test_a_sync_runs_to_its_end_and_says_what_it_moved(shop: Shop, api: Any, config: Any) -> None:
+    seen: list[Progress] = []
+    outcome = run_sync(api, shop.connection, config=config, poll_seconds=POLL, progress=seen.append)
+    assert (outcome.status, outcome.rows, outcome.attached) == ("succeeded", ROWS, False)
+    assert outcome.bytes > 0
+    assert abs(outcome.started_at.timestamp() - time.time()) < 60
+    assert shop.jobs() == [(outcome.job_id, "succeeded")]
+    assert shop.rows() == ROWS
+    assert seen[-1] == Progress(outcome.job_id, "succeeded", ROWS, outcome.bytes, outcome.seconds)
+
+
+def test_a_running_sync_is_waited_for(shop: Shop, api: Any) -> None:
+    shop.open.clear()
+    running = shop.start()
+    threading.Timer(0.3, shop.open.set).start()
+    outcome = run_sync(api, shop.connection, poll_seconds=POLL)
+    assert (outcome.job_id, outcome.attached) == (running, True)
+    assert shop.rows() == ROWS
+
+
+def test_what_has_succeeded_since_is_taken_and_what_went_before_is_not(shop: Shop, api: Any) -> None:
+    earlier = run_sync(api, shop.connection, poll_seconds=POLL)
+    assert newest_job(api, shop.connection) == earlier.job_id
+    again = run_sync(api, shop.connection, poll_seconds=POLL, after_job=earlier.job_id)
+    assert (again.job_id, again.attached) == (earlier.job_id + 1, False)
+    taken = run_sync(api, shop.connection, poll_seconds=POLL, after_job=earlier.job_id)
+    assert (taken.job_id, taken.attached, taken.rows) == (again.job_id, True, ROWS)
+    assert run_sync(api, shop.connection, poll_seconds=POLL).job_id > again.job_id
+
+
+def test_one_that_was_cancelled_since_is_run_again(shop: Shop, api: Any) -> None:
+    shop.open.clear()
+    job = shop.start()
+    shop.client.call("DELETE", f"jobs/{job}")
+    shop.open.set()
+    outcome = run_sync(api, shop.connection, poll_seconds=POLL, after_job=job - 1)
+    assert outcome.job_id > job
+    assert shop.rows() == ROWS
+
+
+def test_many_callers_at_once_share_one_sync(shop: Shop, api: Any) -> None:
+    shop.open.clear()
+    callers = 8
+    barrier = threading.Barrier(callers)
+
+    def call(_: int) -> Any:
+        barrier.wait()
+        return run_sync(public_api(), shop.connection, poll_seconds=POLL, after_job=before)
+
+    before = newest_job(api, shop.connection)
+    with ThreadPoolExecutor(callers) as pool:
+        futures = [pool.submit(call, number) for number in range(callers)]
+        wait_until(shop.jobs, "a job")
+        shop.open.set()
+        outcomes = [future.result(30) for future in futures]
+    assert len({outcome.job_id for outcome in outcomes}) == 1
+    assert [outcome.attached for outcome in outcomes].count(False) == 1
+    assert shop.rows() == ROWS
+
+
+def test_a_clear_that_runs_is_waited_for(shop: Shop, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox clears at once; what its list says of the clear is held up here."""
+    cleared = shop.client.post("jobs", {"connectionId": shop.connection, "jobType": "clear"})["jobId"]
+    original, looks = sync_jobs._jobs, []
+
+    def slow_clear(*arguments: Any) -> Any:
+        jobs = original(*arguments)
+        looks.append(len(jobs))
+        for job in jobs:
+            if job.job_id == cleared and len(looks) < 3:
+                job.status = type(job.status)("running")
+        return jobs
+
+    monkeypatch.setattr(sync_jobs, "_jobs", slow_clear)
+    outcome = run_sync(api, shop.connection, poll_seconds=POLL, after_job=0)
+    assert len(looks) == 3
+    assert outcome.job_id > cleared
+    looks.clear()
+    with pytest.raises(SyncTimedOut, match=rf"Job {cleared} \(clear\)"):
+        take_sync(api, shop.connection, after_job=outcome.job_id, timeout=0)
+
+
+def test_a_timeout_cancels_what_the_caller_has_started(shop: Shop, api: Any) -> None:
+    shop.open_later()
+    with pytest.raises(SyncTimedOut, match="cancelled"):
+        run_sync(api, shop.connection, poll_seconds=POLL, timeout=0.3)
+    assert [status for _, status in shop.jobs()] == ["cancelled"]
+    assert shop.rows() == 0
+
+
+def test_a_timeout_leaves_what_somebody_else_has_started(shop: Shop, api: Any) -> None:
+    shop.open.clear()
+    job = shop.start()
+    with pytest.raises(SyncTimedOut, match="left to whoever has started it"):
+        run_sync(api, shop.connection, poll_seconds=POLL, timeout=0.3)
+    assert shop.jobs() == [(job, "running")]
+
+
+def test_a_sync_that_stands_still_is_cancelled(shop: Shop, api: Any, config: Any) -> None:
+    shop.open_later()
+    job = shop.start()
+    with pytest.raises(SyncStalled, match=f"job {job}, stood still at 0 records"):
+        run_sync(api, shop.connection, config=config, poll_seconds=POLL, timeout=60, stalled_after=0.4)
+    assert shop.jobs() == [(job, "cancelled")]
+
+
+def test_a_sync_that_moves_is_not(shop: Shop, api: Any, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes several times as long as it may stand still, and is seen to move only through the Config API."""
+    shop.open.clear()
+    job = shop.start()
+    started = time.monotonic()
+
+    def moving(_: str) -> SyncProgress:
+        rows = int((time.monotonic() - started) * 100)
+        return SyncProgress(job, 1, rows, rows)
+
+    monkeypatch.setattr(config, "sync_progress", moving)
+    threading.Timer(1.2, shop.open.set).start()
+    assert run_sync(api, shop.connection, config=config, poll_seconds=POLL, stalled_after=0.3).job_id == job
+    assert time.monotonic() - started > 1.1
+
+
+def test_the_caller_can_give_up(shop: Shop, api: Any) -> None:
+    shop.open_later()
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(SyncStopped):
+        run_sync(api, shop.connection, poll_seconds=30, cancelled=stop)
+    assert [status for _, status in shop.jobs()] == ["cancelled"]
+    with pytest.raises(SyncStopped, match="No sync of connection"):
+        take_sync(api, shop.connection, cancelled=stop)
+
+
+def test_a_failure_says_why(shop: Shop, api: Any, config: Any) -> None:
+    destination = shop.client.get(f"connections/{shop.connection}")["destinationId"]
+    shop.client.call(
+        "PATCH", f"destinations/{destination}", json={"configuration": {"s3_endpoint": "http://127.0.0.1:9"}}
+    )
+    with pytest.raises(SyncFailed, match=r"was failed: .*127\.0\.0\.1:9"):
+        run_sync(api, shop.connection, config=config, poll_seconds=POLL)
+    with pytest.raises(SyncFailed, match="Read the log of job"):
+        run_sync(api, shop.connection, poll_seconds=POLL)
+
+
+def test_a_configuration_at_fault_is_told_apart(shop: Shop, api: Any, config: Any) -> None:
+    shop.api.handle = lambda *_: (401, {}, b"{}")
+    with pytest.raises(SyncMisconfigured, match="401"):
+        run_sync(api, shop.connection, config=config, poll_seconds=POLL)
+
+
+def test_what_airbyte_refuses_is_an_error_at_once(shop: Shop, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirbyteError, match="404"):
+        run_sync(api, "00000000-0000-4000-8000-000000000000", poll_seconds=POLL)
+    shop.client.call("PATCH", f"connections/{shop.connection}", json={"status": "inactive"})
+    with pytest.raises(AirbyteError, match="409"):
+        run_sync(api, shop.connection, poll_seconds=POLL)
+
+
+def test_wrong_credentials_are_named_and_not_shown(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = shop.airbyte.client_secret
+    wrong = os.environ["AIRFLOW_CONN_AIRBYTE_DEFAULT"].replace(secret, "not-the-secret")
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", wrong)
+    with pytest.raises(AirbyteError, match="Check login and password") as caught:
+        newest_job(public_api(), shop.connection)
+    assert not isinstance(caught.value, AirbyteBusy)
+    assert "not-the-secret" not in str(caught.value)
+
+
+def test_a_killed_airbyte_costs_a_sync_and_doubles_none(fragile: Shop) -> None:
+    """It dies at random moments: before, while and after it is asked for the sync."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    fragile.pause = 0.05
+    api = public_api()
+    done: list[Any] = []
+
+    def sync(after: int) -> Any:
+        while True:  # as Airflow tries a task again
+            try:
+                return run_sync(api, fragile.connection, after_job=after, poll_seconds=POLL, timeout=60)
+            except (SyncError, AirbyteError) as error:
+                print(f"{type(error).__name__}: {error}")
+                time.sleep(0.05)
+
+    for round_number in range(1, 4):
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(sync, newest_job(api, fragile.connection))
+            time.sleep(moments.uniform(0, 0.5))
+            fragile.airbyte.stop(signal.SIGKILL)
+            fragile.airbyte.start()
+            done.append(future.result(60))
+        fragile.client.login()
+        assert fragile.rows() == round_number * ROWS, fragile.jobs()
+    assert [status for _, status in fragile.jobs()].count("succeeded") == len(done)
