@@ -11,8 +11,13 @@ SUPERSET_ROW_LIMIT        most rows of one chart query (default 50000)
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 from urllib.parse import quote
+
+sys.path.append(os.path.dirname(__file__))  # Superset loads this file by its path, which makes its folder no package
+
+from event_log import QueuedEventLogger
 
 _DAY_SECONDS = 86_400
 
@@ -58,7 +63,8 @@ CACHE_CONFIG = _cache("meta_", _DAY_SECONDS)
 THUMBNAIL_CACHE_CONFIG = _cache("thumbnails_", 7 * _DAY_SECONDS)
 FILTER_STATE_CACHE_CONFIG = _cache("filters_", 90 * _DAY_SECONDS)
 EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("explore_", 7 * _DAY_SECONDS)
-STORE_CACHE_KEYS_IN_METADATA_DB = True
+
+EVENT_LOGGER = QueuedEventLogger()
 
 ROW_LIMIT = int(os.environ.get("SUPERSET_ROW_LIMIT", "50000"))
 SUPERSET_WEBSERVER_TIMEOUT = 120

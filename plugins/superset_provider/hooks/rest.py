@@ -225,12 +225,16 @@ class _Transport:
     :param settings: Where and as whom.
     :param request_timeout: Seconds one HTTP request may take; a cold chart query counts as one.
     :param attempts: How often a request is sent before a transient failure is reported.
+    :param login: Of another client of the same settings, to share its tokens.
     """
 
-    def __init__(self, settings: SupersetSettings, *, request_timeout: float, attempts: int) -> None:
+    def __init__(
+        self, settings: SupersetSettings, *, request_timeout: float, attempts: int, login: SupersetLogin | None = None
+    ) -> None:
         self.settings = settings
         self.request_timeout = request_timeout
         self.attempts = attempts
+        self.login = login or SupersetLogin(settings)
 
     def _client_options(self) -> dict[str, Any]:
         return {
@@ -240,7 +244,7 @@ class _Transport:
             "headers": base_headers(self.settings),
             # A session is sent with the CSRF token that belongs to it, and with nothing else.
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            "auth": SupersetLogin(self.settings),
+            "auth": self.login,
         }
 
     def _repetition(self, idempotent: bool) -> dict[str, Any]:
@@ -317,9 +321,15 @@ class AsyncRestClient(_Transport):
     """
 
     def __init__(
-        self, settings: SupersetSettings, *, request_timeout: float = 120.0, attempts: int = 5, concurrency: int = 4
+        self,
+        settings: SupersetSettings,
+        *,
+        request_timeout: float = 120.0,
+        attempts: int = 5,
+        concurrency: int = 4,
+        login: SupersetLogin | None = None,
     ) -> None:
-        super().__init__(settings, request_timeout=request_timeout, attempts=attempts)
+        super().__init__(settings, request_timeout=request_timeout, attempts=attempts, login=login)
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         self._client = httpx.AsyncClient(**self._client_options(), limits=limits)
         self._slots = asyncio.Semaphore(concurrency)

@@ -15,7 +15,7 @@ from airflow.sdk import BaseHook
 from superset_provider.connection import DEFAULT_CONN_ID, SupersetSettings
 from superset_provider.exceptions import SupersetAuthenticationError
 from superset_provider.hooks.objects import AsyncObjectMethods
-from superset_provider.hooks.rest import AsyncRestClient
+from superset_provider.hooks.rest import AsyncRestClient, SupersetLogin
 
 
 class SupersetAsyncHook(AsyncObjectMethods):
@@ -46,7 +46,10 @@ class SupersetAsyncHook(AsyncObjectMethods):
 
         :raises SupersetConfigurationError: The connection is incomplete or has a field that nobody knows.
         """
-        settings = SupersetSettings.from_connection(await BaseHook.aget_connection(self.superset_conn_id))
+        await self._connect(SupersetSettings.from_connection(await BaseHook.aget_connection(self.superset_conn_id)))
+        return self
+
+    async def _connect(self, settings: SupersetSettings, login: SupersetLogin | None = None) -> None:
         # Building an HTTPS client reads the certificate store from disk, for tens of milliseconds.
         self._rest = await asyncio.to_thread(
             AsyncRestClient,
@@ -54,8 +57,8 @@ class SupersetAsyncHook(AsyncObjectMethods):
             concurrency=self.concurrency,
             request_timeout=self.request_timeout,
             attempts=self.attempts,
+            login=login,
         )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         rest, self._rest = self._client, None
@@ -84,6 +87,21 @@ class SupersetAsyncHook(AsyncObjectMethods):
     async def send(self, method: str, path: str, *, idempotent: bool | None = None, **options: Any) -> httpx.Response:
         """As :meth:`request`, but with the whole answer, for its headers."""
         return await self._client.send(method, path, idempotent=idempotent, **options)
+
+    @asynccontextmanager
+    async def on_new_connections(self) -> AsyncIterator[SupersetAsyncHook]:
+        """A hook with the same login whose requests travel over connections of their own."""
+        hook = SupersetAsyncHook(
+            self.superset_conn_id,
+            concurrency=self.concurrency,
+            request_timeout=self.request_timeout,
+            attempts=self.attempts,
+        )
+        await hook._connect(self.settings, self._client.login)
+        try:
+            yield hook
+        finally:
+            await hook.__aexit__()
 
     async def health(self) -> None:
         """Ask whether Superset is up; needs no login.

@@ -25,7 +25,7 @@ from superset_provider.triggers.warm_dashboard import SupersetWarmDashboardTrigg
 from superset_provider.warmer.engine import Warming, client_options, server_time
 from superset_provider.warmer.outcomes import FailurePolicy, Report
 from superset_provider.warmer.request import WarmRequest
-from superset_provider.warmer.selection import Selection, select
+from superset_provider.warmer.selection import Selected, Selection, select
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -189,13 +189,13 @@ class SupersetWarmDashboardOperator(BaseOperator):
         async with SupersetAsyncHook(
             self.superset_conn_id, **client_options(self.concurrency, self.query_timeout)
         ) as hook:
-            request = await self._request(hook, selection, deadline, context)
-            return request if self.deferrable else await Warming(request, hook, self.log).run()
+            selected, now = await asyncio.gather(select(hook, selection), server_time(hook))
+            request = self._request(selected, now, deadline, context)
+            if self.deferrable:
+                return request
+            return await Warming(request, hook, self.log, now, selected.dashboards).run()
 
-    async def _request(
-        self, hook: SupersetAsyncHook, selection: Selection, deadline: float, context: Context
-    ) -> WarmRequest:
-        selected, since = await asyncio.gather(select(hook, selection), server_time(hook))
+    def _request(self, selected: Selected, now: datetime, deadline: float, context: Context) -> WarmRequest:
         SupersetDashboardLink.persist(context, selected.url)
         changed = self._changed_since(context)
         return WarmRequest(
@@ -211,7 +211,7 @@ class SupersetWarmDashboardOperator(BaseOperator):
             only_stale=self.only_stale,
             changed_since=changed.isoformat() if changed else None,
             fresh_for=self.fresh_for,
-            since=self._since(since, context),
+            since=self._since(now, context),
             option_row_limit=self.option_row_limit,
             durations=self._durations(context),
         )

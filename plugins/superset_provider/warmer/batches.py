@@ -20,15 +20,16 @@ def batch_key(query: PageQuery) -> str | None:
     """What queries have in common that can be asked in one request; None for one that has to be asked alone.
 
     Superset keys and stores each query of a request on its own (query_context_processor.get_df_payload), except that a
-    contribution looks for its totals among the other queries of its request.
+    contribution takes its totals from a query of its request that has no post-processing
+    (_prepare_contribution_totals): contributions are asked among themselves.
     """
     queries: list[dict[str, Any]] = list(query.body.get("queries") or ())
     if len(queries) != 1:
         return None
     steps = queries[0].get("post_processing") or ()
-    if any((step or {}).get("operation") == "contribution" for step in steps):
-        return None
-    return json.dumps({key: value for key, value in query.body.items() if key not in _OF_ITS_OWN}, sort_keys=True)
+    contributes = any((step or {}).get("operation") == "contribution" for step in steps)
+    common = {key: value for key, value in query.body.items() if key not in _OF_ITS_OWN}
+    return json.dumps([common, contributes], sort_keys=True)
 
 
 def combined(queries: Sequence[PageQuery]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -61,24 +61,33 @@ class Warming:
     :param request: What to do.
     :param hook: An open hook of ``request.superset_conn_id``.
     :param log: Is told the progress.
+    :param server_started: What Superset's clock says now; asked when not given.
+    :param dashboards: Those that have been read, by their ids.
     """
 
-    def __init__(self, request: WarmRequest, hook: SupersetAsyncHook, log: Any) -> None:
+    def __init__(
+        self,
+        request: WarmRequest,
+        hook: SupersetAsyncHook,
+        log: Any,
+        server_started: datetime | None = None,
+        dashboards: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._request = request
+        self._loader = PageLoader(hook, dashboards)
         self._hook = hook
         self._log = log
         self._started = self._told = time.monotonic()
-        self._server_started = _EVER
+        self._server_started = server_started or _EVER
         self._outcomes: list[Outcome] = []
         self._passed_over: list[str] = []
-        self._probe = _Probe(request, log)
+        self._probe = _Probe(hook, log)
 
     async def run(self) -> Report:
         """Warm as the connection's own user, then as each further user what that did not warm for them."""
         try:
             async with asyncio.timeout(self._request.deadline - time.time()):
-                loading = PageLoader(self._hook).load(self._request.pages)
-                self._server_started, loaded = await asyncio.gather(server_time(self._hook), loading)
+                loaded, _ = await asyncio.gather(self._loader.load(self._request.pages), self._set_clock())
         except TimeoutError as error:
             raise SupersetTransientError(
                 "Warming ran out of time while it was reading the dashboards.",
@@ -101,6 +110,10 @@ class Warming:
             self._request.durations,
             self._passed_over,
         )
+
+    async def _set_clock(self) -> None:
+        if self._server_started is _EVER:
+            self._server_started = await server_time(self._hook)
 
     async def _visit_as(self, sender: Sender, user: str, loaded: Sequence[LoadedPage]) -> None:
         seen = [page for page in loaded if await _sees(sender, page)]
@@ -171,8 +184,8 @@ class _Probe:
     """Finds out once, over new connections, whether Superset's cache keeps anything, and for all of its workers: over
     one connection every request may reach the same worker."""
 
-    def __init__(self, request: WarmRequest, log: Any) -> None:
-        self._request = request
+    def __init__(self, hook: SupersetAsyncHook, log: Any) -> None:
+        self._hook = hook
         self._log = log
         self._lock = asyncio.Lock()
         self._verdict: Failure | None = None
@@ -205,9 +218,6 @@ class _Probe:
         return self._verdict
 
     async def _hits(self, job: Job) -> int:
-        timeout = self._request.query_timeout + GRACE_SECONDS
-        conn_id = self._request.superset_conn_id
-        async with SupersetAsyncHook(conn_id, concurrency=NEW_CONNECTIONS, request_timeout=timeout) as hook:
-            await hook.send("GET", "/api/v1/me/")
+        async with self._hook.on_new_connections() as hook:
             reads = await asyncio.gather(*(ask(hook, job, force=False) for _ in range(NEW_CONNECTIONS)))
         return sum(answer.hit for answer in reads)

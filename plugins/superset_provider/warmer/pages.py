@@ -65,10 +65,12 @@ class PageLoader:
     """Loads pages over one connection; what several of them have is asked once.
 
     :param hook: An open hook of a user who sees the dashboards.
+    :param known: Dashboards that have been read, by their ids.
     """
 
-    def __init__(self, hook: SupersetAsyncHook) -> None:
+    def __init__(self, hook: SupersetAsyncHook, known: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         self._hook = hook
+        self._known = known or {}
         self._charts: dict[int, asyncio.Task[dict[str, Any]]] = {}
         self._dashboards: dict[int, asyncio.Task[LoadedPage]] = {}
 
@@ -92,12 +94,15 @@ class PageLoader:
 
     async def _dashboard(self, dashboard_id: int) -> LoadedPage:
         dashboard, charts, datasets = await asyncio.gather(
-            self._hook.get_dashboard(dashboard_id),
+            self._read(dashboard_id),
             self._hook.get_dashboard_charts(dashboard_id),
             self._hook.get_dashboard_datasets(dashboard_id),
         )
         full = await asyncio.gather(*(self._chart(chart) for chart in charts))
         return LoadedPage(dashboard, full, datasets, None)
+
+    async def _read(self, dashboard_id: int) -> Mapping[str, Any]:
+        return self._known.get(dashboard_id) or await self._hook.get_dashboard(dashboard_id)
 
     async def _chart(self, chart: Mapping[str, Any]) -> Mapping[str, Any]:
         """A chart with all that decides what it asks. Of most kinds the dashboard's list of charts says it already,

@@ -51,10 +51,12 @@ class Selected:
     """What was found.
 
     :param url: Address of the first dashboard.
+    :param dashboards: By their ids, those that had to be read for it.
     """
 
     pages: tuple[PageAddress, ...]
     url: str
+    dashboards: Mapping[int, Mapping[str, Any]]
 
 
 async def select(hook: SupersetAsyncHook, selection: Selection) -> Selected:
@@ -62,19 +64,20 @@ async def select(hook: SupersetAsyncHook, selection: Selection) -> Selected:
 
     :raises SupersetNotFoundError: Something that was named does not exist, or nothing was found.
     """
-    named = await asyncio.gather(*(hook.get_dashboard(name) for name in selection.dashboards))
+    named = list(await asyncio.gather(*(hook.get_dashboard(name) for name in selection.dashboards)))
     paths = [str(entry.get("url") or f"/superset/dashboard/{entry['id']}/") for entry in named]
     pages = [PageAddress(int(entry["id"])) for entry in named]
     for address in selection.permalinks:
         key = permalink_key(address)
-        dashboard = await hook.get_dashboard((await _permalink(hook, key))["dashboardId"])
-        pages.append(PageAddress(int(dashboard["id"]), key))
+        named.append(await hook.get_dashboard((await _permalink(hook, key))["dashboardId"]))
+        pages.append(PageAddress(int(named[-1]["id"]), key))
         paths.append(f"/superset/dashboard/p/{key}/")
     if selection.searches:
         for entry in await _search(hook, selection):
             pages.append(PageAddress(int(entry["id"])))
             paths.append(str(entry.get("url") or f"/superset/dashboard/{entry['id']}/"))
-    return Selected(tuple(dict.fromkeys(pages)), hook.address + paths[0])
+    dashboards = {int(entry["id"]): entry for entry in named}
+    return Selected(tuple(dict.fromkeys(pages)), hook.address + paths[0], dashboards)
 
 
 def permalink_key(address: str) -> str:

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,10 +24,15 @@ from superset_provider.exceptions import (
     SupersetTerminalError,
     SupersetTransientError,
 )
-from superset_provider.warmer.batches import batch_key, combined, split
+from superset_provider.warmer.batches import MOST_QUERIES, batch_key, combined, split
 from superset_provider.warmer.outcomes import Failure, Outcome, Reason
 from superset_provider.warmer.pages import LoadedPage
 from superset_provider.warmer.proof import Answer, decode, has_filters, judge
+
+# Reads of the cache at the same time, each of one entry or of many.
+MOST_PROOFS = 2
+# So long an answer waits for others to be proven with, while cold queries run: each read takes from their server.
+COMPANY_SECONDS = 2.0
 
 
 class Sender(Protocol):
@@ -123,7 +129,11 @@ class Visit:
         self._pages = [Page(loaded, loaded.open(self.option_row_limit)) for loaded in self.loaded]
         self._queue: asyncio.PriorityQueue[tuple[int, float, int, Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
-        self._proofs = asyncio.Semaphore(self.rules.concurrency)
+        # Few, so that what is answered meanwhile is proven together.
+        self._proofs = asyncio.Semaphore(MOST_PROOFS)
+        self._unproven: list[Job] = []
+        self._all_asked = asyncio.Event()
+        self._any_proven = False
         self._hopeless: Failure | None = None
 
     async def run(self, seconds: float) -> list[Outcome]:
@@ -145,6 +155,7 @@ class Visit:
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._work(group)) for _ in range(self.rules.concurrency)]
             await self._queue.join()
+            self._all_asked.set()
             for worker in workers:
                 worker.cancel()
 
@@ -187,7 +198,9 @@ class Visit:
                     self._learn(job, page, query)
                 if job.failure is None and not job.done and self.rules.verify:
                     # Proofs have slots of their own: while one is read, the next cold query runs already.
-                    group.create_task(self._prove(job))
+                    self._unproven.append(job)
+                    group.create_task(self._prove_next(alone=not self._any_proven))
+                    self._any_proven = True
                 else:
                     self._finish(job)
             finally:
@@ -231,35 +244,60 @@ class Visit:
 
     async def _look(self, batch: Sequence[Job]) -> None:
         """Mark what is fresh; what is not, or could not be seen, is asked on its own."""
-        body = combined([job.query for job in batch])
-        params = {"dashboard_id": batch[0].loaded.dashboard_id}
         async with self._proofs:
-            started = time.perf_counter()
-            try:
-                async with asyncio.timeout(self.rules.query_timeout):
-                    answer = await _send(self.sender, body, params)
-            except (TimeoutError, SupersetError, msgspec.DecodeError):
-                return
-        if len(answer.result) != len(batch):
-            return
-        milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
-        for job, entry in zip(batch, answer.result, strict=True):
-            single, since = Answer(result=[entry]), self.rules.accept_since(job.query)
+            found = await self._read_together(batch)
+        for job, single, milliseconds in found:
+            since = self.rules.accept_since(job.query)
             if since is not None and single.error is None and single.fresh(since) and self._lasts(single):
                 job.filled, job.warm_ms, job.done = single, milliseconds, True
+
+    async def _read_together(self, batch: Sequence[Job]) -> list[tuple[Job, Answer, float]]:
+        """Read entries with one request: of each job its answer and its share of the milliseconds; nothing when some
+        of them cannot be read like this."""
+        body = combined([job.query for job in batch])
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.rules.query_timeout):
+                answer = await _send(self.sender, body, {"dashboard_id": batch[0].loaded.dashboard_id})
+        except (TimeoutError, SupersetError, msgspec.DecodeError):
+            return []
+        if len(answer.result) != len(batch):
+            return []
+        milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+        return [(job, Answer(result=[entry]), milliseconds) for job, entry in zip(batch, answer.result, strict=True)]
 
     def _lasts(self, answer: Answer) -> bool:
         return answer.expires_at is None or answer.expires_at > self.rules.accept_until
 
-    async def _prove(self, job: Job) -> None:
+    async def _prove_next(self, *, alone: bool) -> None:
+        """Prove the job that has waited longest, and with it what can be read together with it.
+
+        :param alone: Do not wait for such company: the first proof may find that none can hit.
+        """
+        if not alone:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_asked.wait(), COMPANY_SECONDS)
         async with self._proofs:
-            found = await self._ask(job, force=False)
-        if found is not None and job.filled is not None:
-            again, job.warm_ms = found
-            job.failure = self._judge(job, job.filled, again)
-            if self.rules.diagnose is not None and (verdict := await self.rules.diagnose(job)) is not None:
-                self._hopeless = job.failure = verdict
-        self._finish(job)
+            if not self._unproven:
+                return
+            key = self._batch_key(self._unproven[0])
+            alike = [job for job in self._unproven if key is not None and self._batch_key(job) == key]
+            batch = alike[:MOST_QUERIES] or self._unproven[:1]
+            self._unproven = [job for job in self._unproven if job not in batch]
+            found = await self._read_together(batch) if len(batch) > 1 else []
+            if not found or any(answer.error for _, answer, _ in found):
+                found = [(job, *read) for job in batch if (read := await self._ask(job, force=False)) is not None]
+        for job, answer, milliseconds in found:
+            job.warm_ms = milliseconds
+            await self._prove(job, answer)
+        for job in batch:
+            self._finish(job)
+
+    async def _prove(self, job: Job, again: Answer) -> None:
+        assert job.filled is not None
+        job.failure = self._judge(job, job.filled, again)
+        if self.rules.diagnose is not None and (verdict := await self.rules.diagnose(job)) is not None:
+            self._hopeless = job.failure = verdict
 
     def _judge(self, job: Job, filled: Answer, again: Answer) -> Failure | None:
         failure = judge(filled, again, has_filters(job.query.body))

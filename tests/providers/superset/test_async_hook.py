@@ -25,6 +25,19 @@ def test_it_finds_what_the_blocking_hook_finds(hook: SupersetHook) -> None:
     assert asyncio.run(listed()) == (hook.get_current_user()["username"], hook.list_databases(), hook.address)
 
 
+def test_new_connections_need_no_new_login(hook: SupersetHook) -> None:
+    async def logins() -> tuple[Any, Any]:
+        async with SupersetAsyncHook(concurrency=2) as first:
+            await first.get_current_user()
+            async with first.on_new_connections() as second:
+                assert second._client._client is not first._client._client
+                await second.get_current_user()
+                return first._client.login, second._client.login
+
+    first, second = asyncio.run(logins())
+    assert first is second
+
+
 def test_a_listing_has_all_pages_of_either_hook(
     hook: SupersetHook, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

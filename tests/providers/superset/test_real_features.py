@@ -53,6 +53,26 @@ def test_slow_queries_run_side_by_side(workshop: Workshop) -> None:
     assert time.monotonic() - started < 0.5 * len(limits) * 0.75
 
 
+def test_what_people_do_is_logged(workshop: Workshop) -> None:
+    dataset = workshop.dataset(workshop.database())
+    chart = workshop.chart(dataset)
+    form_data = {"slice_id": chart}
+    before = len(_logged(workshop, chart))
+    for _ in range(3):
+        workshop.hook.chart_data(query_context(dataset), form_data=form_data)
+    # It is written beside the answers, about once a second.
+    deadline = time.monotonic() + 10
+    while len(found := _logged(workshop, chart)) < before + 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(found) == before + 3
+    assert all(entry["duration_ms"] >= 0 and entry["json"] for entry in found)
+
+
+def _logged(workshop: Workshop, chart: int) -> list[dict[str, Any]]:
+    only = f"(filters:!((col:slice_id,opr:eq,value:{chart}),(col:action,opr:eq,value:'ChartDataRestApi.data')))"
+    return list(workshop.hook.request("GET", "/api/v1/log/", params={"q": only})["result"])
+
+
 def test_the_clock_can_be_moved(workshop: Workshop, real_superset: Any) -> None:
     dataset = workshop.dataset(workshop.database())
     before = workshop.hook.chart_data({**query_context(dataset), "force": True})[0]["queried_dttm"]

@@ -149,6 +149,20 @@ def test_entries_that_are_fresh_are_looked_at_many_with_a_request(superset: Any,
     assert board.forced[20:] == [3, 17]
 
 
+def test_answers_are_proven_many_with_a_request(superset: Any, context: Any, server: Any) -> None:
+    board = ScriptedDashboard(superset, charts=20)
+    board.delay = lambda chart: 0.02
+    result = operator().execute(context)
+    assert (result["warm"], len(board.forced)) == (20, 20)
+    # The first at once, then four over new connections, then eight with each.
+    assert server.count("POST", "/api/v1/chart/data") - 20 <= 1 + 4 + 4
+    # Each is told from the others: two that are never cached are named, and no more.
+    board.entry = lambda entry, reads: {**entry, "cache_timeout": -1 if entry["cache_key"] in ("k3", "k17") else 60}
+    with pytest.raises(SupersetWarmingError, match="2 of 20 queries are not warm") as failed:
+        operator().execute(context)
+    assert {failure["chart_id"] for failure in failed.value.details["failures"]} == {3, 17}
+
+
 def test_what_cannot_be_looked_at_together_is_looked_at_alone(superset: Any, context: Any) -> None:
     board = ScriptedDashboard(superset, charts=6)
     operator().execute(context)
@@ -160,6 +174,7 @@ def test_what_cannot_be_looked_at_together_is_looked_at_alone(superset: Any, con
 
     superset.guard("POST", "/api/v1/chart/data", chart_data)
     assert operator(only_stale=True).execute(context)["already_warm"] == 6
+    assert operator().execute(context)["warm"] == 6
 
 
 def query(queries: list[dict[str, Any]], **body: Any) -> PageQuery:
@@ -171,8 +186,9 @@ def test_which_queries_can_be_looked_at_together() -> None:
     assert batch_key(plain) == batch_key(query([{"columns": ["b"]}], form_data={"slice_id": 2}))
     assert batch_key(plain) != batch_key(query([{"columns": ["a"]}], result_type="results"))
     assert batch_key(query([{}, {}])) is None
-    # It would find its totals in another chart's query.
-    assert batch_key(query([{"post_processing": [None, {"operation": "contribution"}]}])) is None
+    # It would find its totals in a query without post-processing, as all others of its kind have.
+    contribution = query([{"post_processing": [None, {"operation": "contribution"}]}])
+    assert batch_key(contribution) == batch_key(contribution) != batch_key(plain)
     assert combined([plain, query([{"columns": ["b"]}])]) == {
         "datasource": {"id": 7, "type": "table"},
         "queries": [{"columns": ["a"]}, {"columns": ["b"]}],
