@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from sandbox.airbyte.connectors.base import ConfiguredStream, Stream
 from sandbox.airbyte.problems import Problem, bad_request, not_implemented
-from sandbox.airbyte.registry import DESTINATION_SYNC_MODES
 
-ALL_SYNC_MODES = (
-    "full_refresh_overwrite",
-    "full_refresh_overwrite_deduped",
-    "full_refresh_append",
-    "full_refresh_update",
-    "full_refresh_soft_delete",
-    "incremental_append",
-    "incremental_deduped_history",
-    "incremental_update",
-    "incremental_soft_delete",
-)
+DEDUPLICATING = ("full_refresh_overwrite_deduped", "incremental_deduped_history")
 
 
-def sync_modes(stream: Stream) -> list[str]:
-    """Return the combined sync modes that a stream has into the destinations of this server."""
+def sync_modes(stream: Stream, destination_modes: Sequence[str]) -> list[str]:
+    """Return the combined sync modes that a stream has into a destination.
+
+    Args:
+        stream: the stream.
+        destination_modes: what the destination can do with records, as in its definition.
+    """
     modes = []
     if "full_refresh" in stream.sync_modes:
-        modes += [f"full_refresh_{mode}" for mode in DESTINATION_SYNC_MODES]
+        modes += [f"full_refresh_{mode}" for mode in ("append", "overwrite") if mode in destination_modes]
+        if "append_dedup" in destination_modes:
+            modes.append("full_refresh_overwrite_deduped")
     if "incremental" in stream.sync_modes:
         modes.append("incremental_append")
+        if "append_dedup" in destination_modes:
+            modes.append("incremental_deduped_history")
     return modes
 
 
@@ -46,25 +45,28 @@ def _paths(schema: dict[str, Any]) -> list[list[str]]:
     return paths
 
 
-def stream_properties(stream: Stream, *, with_destination: bool) -> dict[str, Any]:
+def stream_properties(stream: Stream, destination_modes: Sequence[str] | None) -> dict[str, Any]:
     """Return a stream as ``GET streams`` lists it; sync modes only if a destination was named."""
     return {
         "streamName": stream.name,
         "streamnamespace": stream.namespace,
-        "syncModes": sync_modes(stream) if with_destination else None,
+        "syncModes": None if destination_modes is None else sync_modes(stream, destination_modes),
         "defaultCursorField": stream.default_cursor,
-        "sourceDefinedCursorField": False,
+        "sourceDefinedCursorField": stream.source_defined_cursor,
         "sourceDefinedPrimaryKey": stream.primary_key,
         "propertyFields": property_fields(stream),
     }
 
 
-def select(discovered: list[Stream], wanted: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+def select(
+    discovered: list[Stream], wanted: list[dict[str, Any]] | None, destination_modes: Sequence[str]
+) -> list[dict[str, Any]]:
     """Check a connection's stream configurations and fill in their defaults.
 
     Args:
         discovered: the streams of the source.
         wanted: ``configurations.streams`` of the request; None or empty selects all streams, full refresh overwrite.
+        destination_modes: what the destination can do with records, as in its definition.
 
     Returns:
         The configurations as the public API returns them.
@@ -77,7 +79,7 @@ def select(discovered: list[Stream], wanted: list[dict[str, Any]] | None) -> lis
     chosen: list[dict[str, Any]] = []
     for configuration in wanted:
         stream = _find(discovered, configuration)
-        entry = _checked(stream, configuration)
+        entry = _checked(stream, configuration, sync_modes(stream, destination_modes))
         if any((entry["namespace"], entry["name"]) == (other["namespace"], other["name"]) for other in chosen):
             raise bad_request(f"Duplicate stream found in configuration for: {stream.name}.")
         chosen.append(entry)
@@ -93,25 +95,25 @@ def _find(discovered: list[Stream], configuration: dict[str, Any]) -> Stream:
     raise bad_request(f"Invalid stream found: {name}. The list of valid streams include: [{names}].")
 
 
-def _checked(stream: Stream, configuration: dict[str, Any]) -> dict[str, Any]:
+def _checked(stream: Stream, configuration: dict[str, Any], valid: list[str]) -> dict[str, Any]:
     if configuration.get("mappers"):
         raise not_implemented(f"stream {stream.name}: mappers are not supported by this server.")
     if configuration.get("includeFiles"):
         raise not_implemented(f"stream {stream.name}: includeFiles is not supported by this server.")
     mode = configuration.get("syncMode") or "full_refresh_overwrite"
-    valid = sync_modes(stream)
     if mode not in valid:
         raise bad_request(
             f"Cannot set sync mode to {mode} for stream {stream.name}. Valid sync modes are: [{', '.join(valid)}]"
         )
     fields = _selected_fields(stream, configuration.get("selectedFields"))
     cursor = _cursor(stream, configuration.get("cursorField"), mode, fields)
+    primary_key = _primary_key(stream, configuration.get("primaryKey"), mode, fields)
     return {
         "name": stream.name,
         "namespace": stream.namespace,
         "syncMode": mode,
         "cursorField": cursor,
-        "primaryKey": configuration.get("primaryKey") or stream.primary_key,
+        "primaryKey": primary_key,
         "selectedFields": [{"fieldPath": [name]} for name in fields] if fields is not None else [],
         "mappers": [],
         "includeFiles": False,
@@ -163,6 +165,28 @@ def _cursor(stream: Stream, given: list[str] | None, mode: str, fields: list[str
     return cursor
 
 
+def _primary_key(stream: Stream, given: list[list[str]] | None, mode: str, fields: list[str] | None) -> list[list[str]]:
+    key = given or stream.primary_key
+    if mode not in DEDUPLICATING:
+        return key
+    if not key:
+        raise bad_request(
+            f"No default primary key for stream: {stream.name}. "
+            "Please include a primary key configuration for this stream."
+        )
+    valid = property_fields(stream)
+    if any(path not in valid for path in key):
+        raise bad_request(
+            f"Invalid primary key for stream: {stream.name}. The list of valid primary keys fields: {valid}."
+        )
+    if fields is not None and any(path[0] not in fields for path in key):
+        raise bad_request(
+            f"Primary key fields are not selected properly for stream: {stream.name}. "
+            "Please include primary key(s) in selected fields for this stream."
+        )
+    return key
+
+
 def schedule(given: dict[str, Any] | None) -> dict[str, Any]:
     """Return a connection's schedule as the API returns it.
 
@@ -200,7 +224,9 @@ def configured(catalog: list[dict[str, Any]], streams: list[dict[str, Any]]) -> 
         mode = entry["syncMode"]
         incremental = mode.startswith("incremental")
         cursor = entry["cursorField"] if incremental else []
-        result.append(ConfiguredStream(stream, incremental, mode == "full_refresh_overwrite", cursor))
+        overwrite, deduplicate = mode.startswith("full_refresh_overwrite"), mode in DEDUPLICATING
+        key = entry["primaryKey"]
+        result.append(ConfiguredStream(stream, incremental, overwrite, cursor, deduplicate, key, bool(fields)))
     return result
 
 
@@ -213,6 +239,7 @@ def stream_to_json(stream: Stream) -> dict[str, Any]:
         "sourceDefinedPrimaryKey": stream.primary_key,
         "supportedSyncModes": list(stream.sync_modes),
         "defaultCursorField": stream.default_cursor,
+        "sourceDefinedCursor": stream.source_defined_cursor,
     }
 
 
@@ -225,4 +252,5 @@ def stream_from_json(stored: dict[str, Any]) -> Stream:
         stored["sourceDefinedPrimaryKey"],
         tuple(stored["supportedSyncModes"]),
         stored["defaultCursorField"],
+        stored.get("sourceDefinedCursor", False),
     )

@@ -263,7 +263,7 @@ def _first_fault(actor: Actor, state: State) -> str | None:
         if actor.kind == "source":
             registry.source(actor.definition, actor.configuration).check()
         else:
-            registry.destination(actor.configuration, state.runner.scratch(), 0).check()
+            registry.destination(actor.definition, actor.configuration, state.runner.scratch(), 0).check()
     except (ConnectorError, Problem) as error:
         return error.message
     return None

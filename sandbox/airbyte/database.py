@@ -23,7 +23,9 @@ create table if not exists connection (
 create table if not exists job (
     id integer primary key autoincrement, connection_id text not null, type text not null, status text not null,
     streams text not null, created_at real not null, started_at real, updated_at real not null);
-create unique index if not exists job_one_active on job (connection_id) where status in ('pending', 'running');
+drop index if exists job_one_active;
+create unique index if not exists job_active on job (connection_id)
+    where status in ('pending', 'running', 'incomplete');
 create table if not exists attempt (
     job_id integer not null, number integer not null, status text not null, created_at real not null,
     updated_at real not null, ended_at real, failure text, primary key (job_id, number));

@@ -10,10 +10,12 @@ from typing import Any
 from sandbox.airbyte.database import Database, now
 from sandbox.airbyte.problems import not_found, try_again_later
 
-ACTIVE = ("pending", "running")
+ACTIVE = ("pending", "running", "incomplete")
+"""``incomplete``: an attempt has failed, another one follows."""
 TERMINAL = ("succeeded", "failed", "cancelled")
 StreamId = tuple[str, str]
 """Namespace (empty if none) and name."""
+_LATEST = "(select max(number) from attempt where job_id = ?)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Job:
         id: number of the job.
         connection_id: the connection it runs.
         type: ``sync``, ``reset`` or ``clear``.
-        status: pending, running, succeeded, failed or cancelled.
+        status: pending, running, incomplete, succeeded, failed or cancelled.
         streams: the streams it was started with, as (namespace, name).
         created_at: epoch seconds.
         started_at: epoch seconds, or None.
@@ -65,7 +67,7 @@ class Jobs:
         """Create a pending job with its first attempt.
 
         Raises:
-            Problem: 409 if a job of this connection is pending or running.
+            Problem: 409 if a job of this connection has not ended.
         """
         moment = now()
         try:
@@ -114,8 +116,8 @@ class Jobs:
         return [_job(row) for row in rows], int(count[0]) if count else 0
 
     def active(self, connection_id: str | None = None) -> list[Job]:
-        """Return pending and running jobs, of one connection or of all."""
-        where, parameters = ["status in ('pending', 'running')"], []
+        """Return the jobs that have not ended, of one connection or of all."""
+        where, parameters = ["status in ('pending', 'running', 'incomplete')"], []
         if connection_id is not None:
             where.append("connection_id = ?")
             parameters.append(connection_id)
@@ -129,6 +131,37 @@ class Jobs:
             (moment, moment, job_id),
         )
 
+    def fail_attempt(self, job_id: int, failure: dict[str, Any]) -> None:
+        """End the attempt that runs: the job is incomplete until another one begins or it is ended.
+
+        Args:
+            job_id: the job.
+            failure: the attempt's failure summary.
+        """
+        moment = now()
+        with self.database.transaction():
+            self._end_attempt(job_id, "failed", failure, moment)
+            self.database.execute(
+                "update job set status = 'incomplete', updated_at = ? "
+                "where id = ? and status in ('pending', 'running')",
+                (moment, job_id),
+            )
+
+    def complete_attempt(self, job_id: int) -> None:
+        """Note that the attempt that runs has committed: whatever happens now, its job succeeds."""
+        self._end_attempt(job_id, "succeeded", None, now())
+
+    def next_attempt(self, job_id: int) -> None:
+        """Begin another attempt of an incomplete job."""
+        moment = now()
+        with self.database.transaction():
+            self.database.execute(
+                "insert into attempt select job_id, max(number) + 1, 'running', ?, ?, null, null from attempt "
+                "where job_id = ?",
+                (moment, moment, job_id),
+            )
+            self.database.execute("update job set status = 'running', updated_at = ? where id = ?", (moment, job_id))
+
     def touch(self, job_id: int) -> None:
         """Note that a job is alive."""
         self.database.execute("update job set updated_at = ? where id = ?", (now(), job_id))
@@ -139,7 +172,7 @@ class Jobs:
         Args:
             job_id: the job.
             status: succeeded, failed or cancelled.
-            failure: the attempt's failure summary.
+            failure: the failure summary of the attempt that runs, if one does.
 
         Returns:
             False if the job had ended before; nothing is changed then.
@@ -149,17 +182,15 @@ class Jobs:
             if self.get(job_id).status not in ACTIVE:
                 return False
             self.database.execute("update job set status = ?, updated_at = ? where id = ?", (status, moment, job_id))
-            self.database.execute(
-                "update attempt set status = ?, updated_at = ?, ended_at = ?, failure = ? where job_id = ?",
-                (
-                    "succeeded" if status == "succeeded" else "failed",
-                    moment,
-                    moment,
-                    json.dumps(failure) if failure else None,
-                    job_id,
-                ),
-            )
+            self._end_attempt(job_id, "succeeded" if status == "succeeded" else "failed", failure, moment)
         return True
+
+    def _end_attempt(self, job_id: int, status: str, failure: dict[str, Any] | None, moment: float) -> None:
+        self.database.execute(
+            "update attempt set status = ?, updated_at = ?, ended_at = ?, failure = ? "
+            "where job_id = ? and status = 'running'",
+            (status, moment, moment, json.dumps(failure) if failure else None, job_id),
+        )
 
     def attempts(self, job_id: int) -> list[dict[str, Any]]:
         """Return a job's attempts as stored rows, ``failure`` decoded."""
@@ -169,10 +200,11 @@ class Jobs:
     # Counts
 
     def save_counts(self, job_id: int, stream: StreamId, counts: StreamCounts) -> None:
-        """Store a stream's counts."""
+        """Store a stream's counts in the job's latest attempt."""
         self.database.execute(
-            "insert or replace into stream_stats values (?, 0, ?, ?, ?, ?, ?, ?)",
+            f"insert or replace into stream_stats values (?, {_LATEST}, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # no user text
             (
+                job_id,
                 job_id,
                 *stream,
                 counts.records_emitted,
@@ -182,9 +214,12 @@ class Jobs:
             ),
         )
 
-    def counts(self, job_id: int) -> dict[StreamId, StreamCounts]:
-        """Return the counts of a job's streams."""
-        rows = self.database.rows("select * from stream_stats where job_id = ? order by rowid", (job_id,))
+    def counts(self, job_id: int, attempt: int | None = None) -> dict[StreamId, StreamCounts]:
+        """Return the counts of the streams in one attempt of a job, the latest if none is named."""
+        rows = self.database.rows(
+            f"select * from stream_stats where job_id = ? and attempt = coalesce(?, {_LATEST}) order by rowid",  # noqa: S608
+            (job_id, attempt, job_id),
+        )
         return {
             (row["namespace"], row["name"]): StreamCounts(
                 row["records_emitted"], row["bytes_emitted"], row["records_committed"], row["bytes_committed"]
@@ -195,7 +230,7 @@ class Jobs:
     # Logs
 
     def log(self, job_id: int, level: str, source: str, message: str) -> None:
-        """Append a line to a job's log.
+        """Append a line to the log of a job's latest attempt.
 
         Args:
             job_id: the job.
@@ -204,8 +239,9 @@ class Jobs:
             message: the line, without secrets.
         """
         self.database.execute(
-            "insert into log_event (job_id, attempt, timestamp, level, source, message) values (?, 0, ?, ?, ?, ?)",
-            (job_id, int(now() * 1000), level, source, message),
+            "insert into log_event (job_id, attempt, timestamp, level, source, message) "  # noqa: S608  # no user text
+            f"values (?, {_LATEST}, ?, ?, ?, ?)",
+            (job_id, job_id, int(now() * 1000), level, source, message),
         )
 
     def log_events(self, job_id: int, attempt: int) -> list[dict[str, Any]]:

@@ -33,10 +33,10 @@ def router(state: State) -> APIRouter:
         ignore_cache: Annotated[bool, Query(alias="ignoreCache")] = False,
     ) -> list[dict[str, Any]]:
         source = state.store.actor("source", str(source_id))
+        modes = None
         if destination_id is not None:
-            state.store.actor("destination", str(destination_id))
-        found = discover(source)
-        return [catalog.stream_properties(stream, with_destination=destination_id is not None) for stream in found]
+            modes = state.store.actor("destination", str(destination_id)).definition.sync_modes
+        return [catalog.stream_properties(stream, modes) for stream in discover(source)]
 
     return routes
 

@@ -48,7 +48,7 @@ def router(state: State) -> APIRouter:
         destination = store.actor("destination", str(body.destination_id))
         given = body.given()
         stored = {**DEFAULTS, **_plain(given), "schedule": catalog.schedule(given.get("schedule"))}
-        stored |= _streams(source, given.get("configurations"))
+        stored |= _streams(source, destination, given.get("configurations"))
         name = body.name or f"{source.name} → {destination.name}"
         return views.connection(store.add_connection(name, source.id, destination.id, stored))
 
@@ -59,7 +59,8 @@ def router(state: State) -> APIRouter:
     @routes.patch("/connections/{connection_id}")
     def patch_connection(connection_id: UUID, body: ConnectionPatch) -> dict[str, Any]:
         before = store.connection(str(connection_id))
-        changed = _patched(before, store.actor("source", before.source_id), body)
+        ends = store.actor("source", before.source_id), store.actor("destination", before.destination_id)
+        changed = _patched(before, *ends, body)
         store.update_connection(changed)
         return views.connection(changed)
 
@@ -73,13 +74,13 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def _patched(before: Connection, source: Actor, body: ConnectionPatch) -> Connection:
+def _patched(before: Connection, source: Actor, destination: Actor, body: ConnectionPatch) -> Connection:
     given = body.given()
     stored = {**before.body, **_plain(given)}
     if given.get("schedule") is not None:
         stored["schedule"] = catalog.schedule(given["schedule"])
     if given.get("configurations") is not None:
-        stored |= _streams(source, given["configurations"])
+        stored |= _streams(source, destination, given["configurations"])
     return replace(before, name=body.name or before.name, body=stored)
 
 
@@ -94,9 +95,9 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
     return {key: given[key] for key in DEFAULTS if given.get(key) is not None}
 
 
-def _streams(source: Actor, configurations: dict[str, Any] | None) -> dict[str, Any]:
+def _streams(source: Actor, destination: Actor, configurations: dict[str, Any] | None) -> dict[str, Any]:
     discovered = discover(source)
-    selected = catalog.select(discovered, (configurations or {}).get("streams"))
+    selected = catalog.select(discovered, (configurations or {}).get("streams"), destination.definition.sync_modes)
     return {
         "configurations": {"streams": selected},
         "catalog": [catalog.stream_to_json(stream) for stream in discovered],

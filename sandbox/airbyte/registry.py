@@ -9,8 +9,8 @@ from typing import Any
 from sandbox.airbyte import configuration as configurations
 from sandbox.airbyte import specifications
 from sandbox.airbyte.connectors import landing, postgres, s3_destination, s3_source
-from sandbox.airbyte.connectors.base import Source
-from sandbox.airbyte.connectors.s3_destination import S3Destination
+from sandbox.airbyte.connectors.base import Destination, Source
+from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
 from sandbox.airbyte.declarative.manifest import Manifest
 from sandbox.airbyte.declarative.source import DeclarativeSource
 from sandbox.airbyte.problems import not_implemented, unknown_value, unprocessable
@@ -36,6 +36,7 @@ class Definition:
         specification: JSON schema of the configuration.
         manifest: the low-code manifest of a declarative source.
         version: version of the manifest.
+        sync_modes: what a destination can do with records: ``append``, ``overwrite``, ``append_dedup``.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Definition:
     specification: dict[str, Any]
     manifest: dict[str, Any] | None = None
     version: int = 1
+    sync_modes: tuple[str, ...] = ()
 
 
 SOURCE_POSTGRES = Definition(
@@ -75,6 +77,7 @@ DESTINATION_S3 = Definition(
     "airbyte/destination-s3",
     "1.9.0",
     specifications.DESTINATION_S3,
+    sync_modes=("append", "overwrite"),
 )
 BUILT_IN = (SOURCE_POSTGRES, SOURCE_S3, DESTINATION_S3)
 
@@ -143,14 +146,12 @@ def source(definition: Definition, configuration: dict[str, Any]) -> Source:
     if definition.manifest is not None:
         return DeclarativeSource(Manifest.parse(definition.manifest), configuration)
     if definition is SOURCE_POSTGRES:
+        if configuration.get("replication_method", {}).get("method") == "CDC":
+            return PostgresCdcSource(configuration)
         return postgres.PostgresSource(configuration)
     return s3_source.S3Source(configuration)
 
 
-def destination(configuration: dict[str, Any], spool: Path, sync_id: int) -> S3Destination:
+def destination(definition: Definition, configuration: dict[str, Any], spool: Path, sync_id: int) -> Destination:
     """Return a destination that runs with this configuration; ``spool`` is its working directory."""
-    return S3Destination(configuration, spool, sync_id)
-
-
-DESTINATION_SYNC_MODES = ("append", "overwrite")
-"""What destination-s3 can do with records: no deduplication, as the real one."""
+    return s3_destination.S3Destination(configuration, spool, sync_id)

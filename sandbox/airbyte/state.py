@@ -9,6 +9,7 @@ from typing import IO
 
 from sandbox.airbyte.database import Database
 from sandbox.airbyte.jobs import Jobs
+from sandbox.airbyte.retries import Retries
 from sandbox.airbyte.runner import Runner
 from sandbox.airbyte.store import Store
 from sandbox.airbyte.tokens import Tokens
@@ -50,7 +51,7 @@ class State:
         lock = _exclusive(directory / "lock")
         database = Database(directory / "airbyte.db")
         store, jobs = Store(database), Jobs(database)
-        runner = Runner(store, jobs, directory / "spool")
+        runner = Runner(store, jobs, directory / "spool", Retries.from_environment())
         runner.recover()
         return cls(store, jobs, runner, Tokens(client_id, client_secret), database, lock)
 

@@ -11,8 +11,15 @@ from typing import Any
 
 from sandbox.airbyte import catalog, registry
 from sandbox.airbyte.configuration import Redactor, secret_values
-from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, Source
-from sandbox.airbyte.connectors.s3_destination import S3Destination
+from sandbox.airbyte.connectors.base import (
+    CancelledSync,
+    ChangeSource,
+    ConnectorError,
+    Destination,
+    Log,
+    PlannedStream,
+    Source,
+)
 from sandbox.airbyte.database import now
 from sandbox.airbyte.jobs import Job, Jobs, StreamCounts, StreamId
 from sandbox.airbyte.store import Actor, Connection, Store
@@ -24,14 +31,14 @@ PROGRESS_RECORDS = 100_000
 
 
 class Sync:
-    """Runs one sync job in the calling thread.
+    """Runs one attempt of a sync job in the calling thread.
 
-    Publishing is all or nothing: objects are uploaded after everything has been read, and the state moves forward in
-    the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies before that commit
-    leaves the bucket and the state as they were; the server removes what it had uploaded.
+    Publishing is all or nothing: the destination shows records only after everything has been read, and the state
+    moves forward in the same commit that stops counting them as leftovers. A sync that fails, is cancelled or dies
+    before that commit leaves the destination and the state as they were; the server removes what it had published.
 
     Args:
-        job: the pending job.
+        job: the job.
         store: the configuration.
         jobs: the job tables.
         spool: directory for files under construction.
@@ -60,7 +67,7 @@ class Sync:
         self.cancel()
 
     def run(self) -> None:
-        """Run to the end and record how it ended; never raises."""
+        """Run to the end and record how it ended; never raises. A failed attempt leaves the job incomplete."""
         try:
             self._jobs.start(self.job.id)
             self._run()
@@ -87,52 +94,60 @@ class Sync:
         self._log("info", "platform", f"Job {self.job.id}: connection {connection.name!r} ({connection.id})")
         self._source = registry.source(source.definition, source.configuration)
         spool = self._spool / f"job-{self.job.id}"
-        writer = registry.destination(destination.configuration, spool, self.job.id)
+        writer = registry.destination(destination.definition, destination.configuration, spool, self.job.id)
         # A destination that is down should be known before an hour of reading.
         writer.check()
         image = destination.definition.docker_repository
-        self._log("info", "destination", f"{image} writes to {writer.bucket.address}")
+        self._log("info", "destination", f"{image} writes to {writer.address}")
         try:
-            states = self._transfer(connection, source, writer)
+            states = self._transfer(connection, source, writer, spool)
             self._publish(connection, destination, writer, states)
         except BaseException:
             remove_staged(self._jobs, self.job.id, lambda _: writer)
             raise
         finally:
+            if isinstance(self._source, ChangeSource):
+                self._source.close()
             writer.close()
 
-    def _transfer(self, connection: Connection, source: Actor, writer: S3Destination) -> dict[StreamId, dict[str, Any]]:
-        body = connection.body
-        saved = self._jobs.states(connection.id)
+    def _transfer(
+        self, connection: Connection, source: Actor, writer: Destination, spool: Path
+    ) -> dict[StreamId, dict[str, Any]]:
         states: dict[StreamId, dict[str, Any]] = {}
+        log: Log = lambda level, text: self._log(level, "source", text)  # noqa: E731  # two lines for one argument
         self._log("info", "source", f"{source.definition.docker_repository or source.name} reads {source.name!r}")
-        for configured in catalog.configured(body["catalog"], body["configurations"]["streams"]):
-            stream = configured.stream
-            stream_id = (stream.namespace or "", stream.name)
-            state = self._read_stream(connection, configured, stream_id, saved.get(stream_id), writer)
+        plans = self._plans(connection)
+        if isinstance(self._source, ChangeSource):
+            self._source.begin(plans, spool, log)
+        for plan in plans:
+            state = self._read_stream(connection, plan, writer, log)
             if state is not None:
-                states[stream_id] = state
+                states[_stream_id(plan)] = state
         return states
 
+    def _plans(self, connection: Connection) -> list[PlannedStream]:
+        body = connection.body
+        saved = self._jobs.states(connection.id)
+        plans = []
+        for configured in catalog.configured(body["catalog"], body["configurations"]["streams"]):
+            stream_id = (configured.stream.namespace or "", configured.stream.name)
+            state = saved.get(stream_id) if configured.incremental else None
+            generation = self._jobs.generation(connection.id, stream_id, next_one=configured.overwrite)
+            plans.append(PlannedStream(configured, state, generation))
+        return plans
+
     def _read_stream(
-        self,
-        connection: Connection,
-        configured: ConfiguredStream,
-        stream_id: StreamId,
-        saved: dict[str, Any] | None,
-        writer: S3Destination,
+        self, connection: Connection, plan: PlannedStream, writer: Destination, log: Log
     ) -> dict[str, Any] | None:
         source = self._source
         assert source is not None
-        stream = configured.stream
+        stream, stream_id = plan.configured.stream, _stream_id(plan)
         self._check_cancelled()
         began = now()
-        generation = self._jobs.generation(connection.id, stream_id, next_one=configured.overwrite)
         namespace = _destination_namespace(connection.body, stream.namespace)
         name = f"{connection.body.get('prefix') or ''}{stream.name}"
-        log: Callable[[str, str], None] = lambda level, text: self._log(level, "source", text)  # noqa: E731  # one use
-        reader = source.read(configured, saved if configured.incremental else None, log)
-        writer.open(configured, name, namespace, generation)
+        reader = source.read(plan.configured, plan.state, log)
+        writer.open(plan.configured, name, namespace, plan.generation)
         counts = StreamCounts()
         reported = 0
         for batch in reader.batches():
@@ -155,7 +170,7 @@ class Sync:
         self,
         connection: Connection,
         destination: Actor,
-        writer: S3Destination,
+        writer: Destination,
         states: dict[StreamId, dict[str, Any]],
     ) -> None:
         keys: list[str] = []
@@ -165,19 +180,31 @@ class Sync:
             keys.append(key)
 
         previous = writer.publish(record, self._check_cancelled)
-        self._check_cancelled()
         with self._jobs.database.transaction():
             self._jobs.save_states(connection.id, states)
+            # From here on the sync counts, and what is left over is what it replaced.
+            self._jobs.complete_attempt(self.job.id)
             self._jobs.unstage(self.job.id)
+            for key in previous:
+                self._jobs.stage(self.job.id, destination.id, key)
             for stream_id, counts in self._jobs.counts(self.job.id).items():
                 counts.records_committed, counts.bytes_committed = counts.records_emitted, counts.bytes_emitted
                 self._jobs.save_counts(self.job.id, stream_id, counts)
-        self._log("info", "destination", f"{len(keys)} objects written to {writer.bucket.address}")
+        self._log("info", "destination", f"{len(keys)} objects written to {writer.address}")
+        self._confirm()
         if previous:
-            writer.remove_previous(previous)
-            self._log("info", "destination", f"{len(previous)} objects of earlier generations removed")
+            self._log("info", "destination", f"Removing {len(previous)} objects of earlier generations")
+            remove_staged(self._jobs, self.job.id, lambda _: writer)
         self._log("info", "platform", f"Job {self.job.id} succeeded")
         self._jobs.end(self.job.id, "succeeded")
+
+    def _confirm(self) -> None:
+        if isinstance(self._source, ChangeSource):
+            try:
+                self._source.committed()
+            except ConnectorError as error:
+                text = f"What this sync has read is confirmed to the log by the next one: {error.message}"
+                self._log("warn", "source", text)
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
@@ -188,7 +215,7 @@ class Sync:
 
     def _stopped(self) -> None:
         if self._shutdown:
-            message = f"Job {self.job.id} was running when the server stopped. Start the sync again."
+            message = f"Job {self.job.id} was running when the server stopped: this attempt ends here."
             self._log("error", "platform", message)
             self._fail("airbyte_platform", "transient_error", message, retryable=True)
             return
@@ -198,7 +225,7 @@ class Sync:
 
     def _fail(self, origin: str, kind: str, message: str, *, retryable: bool = False) -> None:
         summary = failure_summary(origin, kind, self._redact(message), retryable=retryable)
-        self._jobs.end(self.job.id, "failed", summary)
+        self._jobs.fail_attempt(self.job.id, summary)
 
 
 def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
@@ -214,17 +241,24 @@ def failure_summary(origin: str, kind: str, message: str, *, retryable: bool = F
     return {"failures": [failure], "partialSuccess": False}
 
 
-def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], S3Destination]) -> None:
-    """Remove what a job wrote without committing it; what cannot be removed now is tried again at the next start."""
+def remove_staged(jobs: Jobs, job_id: int, destination: Callable[[str], Destination]) -> None:
+    """Remove what a job has to remove: what it published without committing it, or what its commit replaced.
+
+    What cannot be removed now is tried again at the next start.
+    """
     staged = jobs.staged(job_id)
     try:
         for destination_id in {identifier for identifier, _ in staged}:
             keys = [key for identifier, key in staged if identifier == destination_id]
-            destination(destination_id).remove_previous(keys)
+            destination(destination_id).remove(keys)
     except ConnectorError as error:
-        jobs.log(job_id, "warn", "platform", f"{len(staged)} uncommitted objects are left for now: {error.message}")
+        jobs.log(job_id, "warn", "platform", f"{len(staged)} objects are left for now: {error.message}")
     else:
         jobs.unstage(job_id)
+
+
+def _stream_id(plan: PlannedStream) -> StreamId:
+    return plan.configured.stream.namespace or "", plan.configured.stream.name
 
 
 def _secrets(actor: Actor) -> list[str]:

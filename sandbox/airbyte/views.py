@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.airbyte import configuration as configurations
-from sandbox.airbyte.jobs import TERMINAL, Job, Jobs, StreamCounts
+from sandbox.airbyte.jobs import TERMINAL, Job, Jobs, StreamCounts, StreamId
 from sandbox.airbyte.registry import Definition
 from sandbox.airbyte.store import WORKSPACE_ID, Actor, Connection
 
@@ -103,24 +103,24 @@ def job_read(stored: Job, jobs: Jobs) -> dict[str, Any]:
 
 def attempts(stored: Job, jobs: Jobs) -> list[dict[str, Any]]:
     """Return a job's attempts as the Config API's ``AttemptRead``."""
-    counts = jobs.counts(stored.id)
+    return [_attempt(row, jobs.counts(stored.id, row["number"])) for row in jobs.attempts(stored.id)]
+
+
+def _attempt(row: dict[str, Any], counts: dict[StreamId, StreamCounts]) -> dict[str, Any]:
     total = _total(counts.values())
     streams = [{**_prefixed(_descriptor(*stream)), "stats": _stats(of_stream)} for stream, of_stream in counts.items()]
-    return [
-        {
-            "id": row["number"],
-            "status": row["status"],
-            "createdAt": int(row["created_at"]),
-            "updatedAt": int(row["updated_at"]),
-            "endedAt": int(row["ended_at"]) if row["ended_at"] else None,
-            "bytesSynced": total.bytes_committed,
-            "recordsSynced": total.records_committed,
-            "totalStats": _stats(total),
-            "streamStats": streams,
-            "failureSummary": row["failure"],
-        }
-        for row in jobs.attempts(stored.id)
-    ]
+    return {
+        "id": row["number"],
+        "status": row["status"],
+        "createdAt": int(row["created_at"]),
+        "updatedAt": int(row["updated_at"]),
+        "endedAt": int(row["ended_at"]) if row["ended_at"] else None,
+        "bytesSynced": total.bytes_committed,
+        "recordsSynced": total.records_committed,
+        "totalStats": _stats(total),
+        "streamStats": streams,
+        "failureSummary": row["failure"],
+    }
 
 
 def job_info(stored: Job, jobs: Jobs) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class PartWriter(Protocol):
         """Begin a part."""
         ...
 
+    def takes(self, batch: Batch) -> bool:
+        """Return whether records fit into the open part: a part has one schema."""
+        ...
+
     def write(self, batch: Batch) -> int:
         """Write records into the open part; returns their size in bytes, without Airbyte's own columns."""
         ...
@@ -93,14 +97,18 @@ class ParquetWriter:
     def open(self, path: Path) -> None:
         """Begin a part."""
         self._sink = pa.OSFile(str(path), "wb")
+        self._schema = None
+
+    def takes(self, batch: Batch) -> bool:
+        """Return whether the records have the columns of the part."""
+        return isinstance(batch, list) or self._schema is None or self._schema == _schema(batch)
 
     def write(self, batch: Batch) -> int:
         """Add records; a full row group goes to the file."""
         if isinstance(batch, list):
             batch = to_arrow(batch, self._stream.json_schema, self._stream.name)
         if self._schema is None:
-            # The driver notes PostgreSQL's types on the fields; the real connector's files do not carry them.
-            self._schema = pa.schema([*envelope.FIELDS, *(field.remove_metadata() for field in batch.schema)])
+            self._schema = _schema(batch)
         added = envelope.columns(batch.num_rows, time.time_ns() // 1_000_000, self._generation_id, self._sync_id)
         whole = pa.RecordBatch.from_arrays([*added, *batch.columns], schema=self._schema)
         self._pending.append(whole)
@@ -132,6 +140,11 @@ class ParquetWriter:
         table = pa.Table.from_batches(self._pending, schema=self._schema)
         self._pending, self._pending_bytes = [], 0
         self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+
+def _schema(batch: pa.RecordBatch) -> pa.Schema:
+    # The driver notes PostgreSQL's types on the fields; the real connector's files do not carry them.
+    return pa.schema([*envelope.FIELDS, *(field.remove_metadata() for field in batch.schema)])
 
 
 class JsonLinesWriter:
@@ -166,6 +179,10 @@ class JsonLinesWriter:
         """Begin a part."""
         self._file = gzip.GzipFile(path, "wb") if self._compressed else path.open("wb")
         self._written = 0
+
+    def takes(self, batch: Batch) -> bool:
+        """Return True: every line says its fields."""
+        return True
 
     def write(self, batch: Batch) -> int:
         """Write records."""

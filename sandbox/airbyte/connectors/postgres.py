@@ -13,7 +13,15 @@ import pyarrow.compute as pc
 from adbc_driver_postgresql import dbapi
 from psycopg import conninfo, sql
 
-from sandbox.airbyte.connectors.base import Batch, CancelledSync, ConfiguredStream, ConnectorError, Log, Stream
+from sandbox.airbyte.connectors.base import (
+    Batch,
+    CancelledSync,
+    ConfiguredStream,
+    ConnectorError,
+    Log,
+    Stream,
+    StreamReader,
+)
 from sandbox.airbyte.connectors.postgres_types import Column, cursor_text
 
 CONNECT_SECONDS = 10
@@ -39,13 +47,8 @@ def unsupported(configuration: dict[str, Any]) -> list[str]:
     """Return what a valid configuration asks for that this server cannot do, each as a sentence naming the field."""
     missing = []
     method = configuration.get("replication_method", {}).get("method", "Standard")
-    if method == "CDC":
-        missing.append(
-            "replication_method.method CDC is not supported yet: this server reads no replication slot. "
-            'Use {"method": "Standard"} with a cursor field.'
-        )
-    elif method != "Standard":
-        missing.append(f"replication_method.method {method} is not supported; only Standard is.")
+    if method not in ("Standard", "CDC"):
+        missing.append(f"replication_method.method {method} is not supported; only Standard and CDC are.")
     tunnel = configuration.get("tunnel_method", {}).get("tunnel_method", "NO_TUNNEL")
     if tunnel != "NO_TUNNEL":
         missing.append(f"tunnel_method.tunnel_method {tunnel} is not supported; only NO_TUNNEL is.")
@@ -121,7 +124,7 @@ class PostgresSource:
             )
         return streams
 
-    def read(self, configured: ConfiguredStream, state: dict[str, Any] | None, log: Log) -> PostgresReader:
+    def read(self, configured: ConfiguredStream, state: dict[str, Any] | None, log: Log) -> StreamReader:
         """Begin a pass over a table; see :class:`PostgresReader`.
 
         Raises:

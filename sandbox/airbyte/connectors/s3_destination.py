@@ -81,6 +81,11 @@ class S3Destination:
         self._landings: list[_Landing] = []
         self._layout = Layout.of(configuration, _extension(self._format))
 
+    @property
+    def address(self) -> str:
+        """The bucket's address."""
+        return self.bucket.address
+
     def check(self) -> None:
         """Write, list and delete a small object, as the real connector's check does.
 
@@ -112,6 +117,8 @@ class S3Destination:
             ConnectorError: if a value does not fit the stream's schema.
         """
         landing = self._landings[-1]
+        if landing.writer.is_open and not landing.writer.takes(batch):
+            landing.writer.close()
         if not landing.writer.is_open:
             path = self._spool / f"{len(self._landings)}-{len(landing.parts)}{self._layout.extension}"
             landing.writer.open(path)
@@ -133,7 +140,7 @@ class S3Destination:
             check_cancelled: called before each upload; raises to stop.
 
         Returns:
-            The keys that :meth:`remove_previous` may delete: those that overwritten streams had before.
+            The keys that :meth:`remove` may delete: those that overwritten streams had before.
 
         Raises:
             ConnectorError: if the server fails; uploaded keys stay recorded for the caller to remove.
@@ -150,8 +157,8 @@ class S3Destination:
                 written.add(key)
         return [key for key in previous if key not in written]
 
-    def remove_previous(self, keys: list[str]) -> None:
-        """Delete the objects of earlier generations.
+    def remove(self, keys: list[str]) -> None:
+        """Delete objects.
 
         Raises:
             ConnectorError: if the server refuses.

@@ -33,13 +33,19 @@ def airbyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Airby
     server.stop()
 
 
-@pytest.fixture
-def own_airbyte(tmp_path: Path) -> Iterator[services.Airbyte]:
-    """A server that a test may kill."""
-    server = services.Airbyte(tmp_path / "var", services.free_offset())
-    server.start()
+@pytest.fixture(scope="session")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Airbyte]:
+    server = services.Airbyte(tmp_path_factory.mktemp("mortal"), services.free_offset())
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_airbyte(mortal: services.Airbyte) -> services.Airbyte:
+    """A server that a test may kill: it runs when the test begins."""
+    if mortal.process is None or mortal.process.poll() is not None:
+        mortal.start()
+    return mortal
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,7 @@ def postgres() -> Iterator[Postgres]:
         **as_user,
     )
     options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(directory), "-p", str(server.port)]
+    options += ["-c", "wal_level=logical", "-c", "max_replication_slots=20"]
     process = subprocess.Popen(
         [str(binaries / "postgres"), "-D", str(data), *options],
         stdout=subprocess.DEVNULL,
@@ -229,6 +230,7 @@ class Airbyte:
     client_id: str = "6b6b0f3e-client"
     client_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     process: subprocess.Popen[bytes] | None = None
+    retry_seconds: float = 0.05
 
     @property
     def url(self) -> str:
@@ -249,6 +251,7 @@ class Airbyte:
             "SANDBOX_PORT_OFFSET": str(self.offset),
             "AIRBYTE_CLIENT_ID": self.client_id,
             "AIRBYTE_CLIENT_SECRET": self.client_secret,
+            "SYNC_JOB_RETRIES_COMPLETE_FAILURES_BACKOFF_MIN_INTERVAL_S": str(self.retry_seconds),
         }
 
     def start(self) -> None:

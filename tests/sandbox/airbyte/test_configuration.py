@@ -9,8 +9,6 @@ import pytest
 
 from tests.sandbox.airbyte.services import S3, Airbyte, Client, Postgres
 
-CDC = {"method": "CDC", "replication_slot": "s", "publication": "p"}
-
 
 @pytest.mark.parametrize(
     ("change", "status", "named"),
@@ -21,7 +19,6 @@ CDC = {"method": "CDC", "replication_slot": "s", "publication": "p"}
         pytest.param({"port": "5432"}, 422, "port", id="text for a number"),
         pytest.param({"ssl_mode": {"mode": "sometimes"}}, 422, "ssl_mode.mode", id="unknown mode"),
         pytest.param({"replication_method": {"method": "CDC"}}, 422, "replication_method.replication_slot", id="cdc"),
-        pytest.param({"replication_method": CDC}, 501, "CDC is not supported yet", id="cdc not here"),
         pytest.param({"replication_method": {"method": "Xmin"}}, 501, "Xmin", id="xmin not here"),
         pytest.param({"jdbc_url_params": "a=b"}, 501, "jdbc_url_params", id="jdbc parameters not here"),
         pytest.param({"sourceType": "mysql"}, 501, "mysql", id="connector not here"),

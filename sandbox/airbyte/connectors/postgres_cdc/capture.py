@@ -1,0 +1,302 @@
+"""One sync of change data: snapshot where there is no state, then the slot's changes up to where the log was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+
+from sandbox.airbyte.connectors.base import ConfiguredStream, Log, PlannedStream
+from sandbox.airbyte.connectors.postgres_cdc import records
+from sandbox.airbyte.connectors.postgres_cdc.messages import Changes, Decoder
+from sandbox.airbyte.connectors.postgres_cdc.records import Field
+from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot, SlotStatus, lsn_text
+from sandbox.airbyte.connectors.postgres_cdc.snapshot import Snapshot
+from sandbox.airbyte.connectors.postgres_cdc.spool import Budget, Spool
+
+MEMORY_BYTES = 24 * 1024 * 1024
+"""Decoded changes beyond this wait on disk until the destination takes them."""
+MOST_MESSAGES = 1_000_000
+"""A sync ends with the transaction that reaches so many messages; the rest comes with the next."""
+QUEUE_SIZE = 10_000
+INITIAL_LOAD_HOURS = 8
+_Table = tuple[str, str]
+
+
+@dataclass
+class _Stream:
+    """How far a stream is."""
+
+    table: _Table
+    configured: ConfiguredStream
+    published: PublishedTable
+    position: int
+    snapshot_position: int
+    spool: Spool
+    load: bool = False
+    replaces: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.configured.stream.name
+
+
+class Capture:
+    """Reads the change data of some tables once.
+
+    Args:
+        connect: opens a session, with keyword arguments of psycopg's own.
+        method: ``replication_method`` of the source's configuration.
+        address: of the server, for messages.
+        spool: directory for what does not fit into memory.
+        log: where to say what is read.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[..., psycopg.Connection[Any]],
+        method: dict[str, Any],
+        address: str,
+        spool: Path,
+        log: Log,
+    ) -> None:
+        self._connect = connect
+        self._method = method
+        self._spool = spool
+        self._log = log
+        self._connection = connect(autocommit=True)
+        self.slot = Slot(self._connection, method, address)
+        self._snapshot: Snapshot | None = None
+        self._streams: dict[_Table, _Stream] = {}
+        self._end = 0
+        self._type_names: dict[int, str] = {}
+
+    def begin(self, plans: list[PlannedStream]) -> None:
+        """Fix where the sync ends, take the snapshot that is needed, and decode the changes up to there.
+
+        Raises:
+            ConnectorError: if slot, publication or state do not allow it.
+        """
+        status = self.slot.check()
+        published = self.slot.tables()
+        self._refuse_unpublished(plans, published)
+        budget = Budget(MEMORY_BYTES)
+        for number, plan in enumerate(plans):
+            state = plan.state if plan.state and plan.state.get("state_type") == "cdc" else {}
+            table = _table(plan.configured)
+            self._type_names.update({column.type_oid: column.type_name for column in published[table].columns})
+            self._streams[table] = _Stream(
+                table,
+                plan.configured,
+                published[table],
+                position=int(state.get("lsn", 0)),
+                snapshot_position=int(state.get("snapshot_lsn", 0)),
+                spool=Spool(self._spool / f"changes-{number}", budget),
+                load=not state,
+                replaces=plan.generation > 0,
+            )
+        status = self._refuse_lost(status)
+        if self._method.get("heartbeat_action_query"):
+            self._connection.execute(self._method["heartbeat_action_query"].encode())
+        self._take_snapshot()
+        self._end = self.slot.now()
+        saved = min(stream.position for stream in self._streams.values())
+        self.slot.advance(saved)  # A sync that died after saving its state did not come to this.
+        if self._end > max(saved, status.confirmed):
+            self._read_changes()
+        if self._method.get("lsn_commit_behaviour") == "While reading Data":
+            self.slot.advance(self._end)
+
+    def reader(self, configured: ConfiguredStream) -> Reader:
+        """Return the pass over one of the streams that :meth:`begin` was given."""
+        return Reader(self, self._streams[_table(configured)])
+
+    def committed(self) -> None:
+        """Let the server forget what the destination has, now that the state says so.
+
+        Raises:
+            ConnectorError: if the slot cannot be moved; the next sync does it.
+        """
+        self.slot.advance(self._end)
+
+    def interrupt(self) -> None:
+        """Stop what runs; called from another thread."""
+        if self._snapshot is not None:
+            self._snapshot.interrupt()
+        self._connection.cancel_safe(timeout=2)
+
+    def close(self) -> None:
+        """Let go of connections and local files."""
+        for stream in self._streams.values():
+            stream.spool.close()
+        if self._snapshot is not None:
+            self._snapshot.close()
+        self._connection.close()
+
+    def state(self, stream: _Stream) -> dict[str, Any]:
+        """Return what a stream continues from next time."""
+        configured = stream.configured.stream
+        return {
+            "state_type": "cdc",
+            "stream_name": configured.name,
+            "stream_namespace": configured.namespace,
+            "lsn": self._end,
+            "snapshot_lsn": stream.snapshot_position,
+        }
+
+    def loaded(self, stream: _Stream) -> Iterator[Any]:
+        """Yield the records of a stream's initial load, if it has one."""
+        if not stream.load:
+            return
+        assert self._snapshot is not None
+        fields = [
+            Field(column.name, column.type_name, column.type_modifier)
+            for column in stream.published.columns
+            if self._wanted(stream, column.name)
+        ]
+        at = self._snapshot.position, self._snapshot.taken_at
+        if stream.replaces:
+            yield records.truncation(fields, *at)
+        schema, table = stream.table
+        for batch in self._snapshot.rows(schema, table, [field.name for field in fields]):
+            yield records.snapshot(batch, fields, *at, self._lossy(stream))
+
+    def _refuse_unpublished(self, plans: list[PlannedStream], published: dict[_Table, PublishedTable]) -> None:
+        tables = [_table(plan.configured) for plan in plans]
+        missing = [".".join(table) for table in tables if table not in published]
+        if missing:
+            names = ", ".join(missing)
+            raise self.slot.wrong(
+                f"publication {self.slot.publication!r} does not contain {names}: no change of it is in the slot. "
+                f"ALTER PUBLICATION {self.slot.publication} ADD TABLE {names}; its first sync then takes a snapshot."
+            )
+        nameless = [".".join(table) for table in tables if not published[table].identifies_rows]
+        if nameless:
+            raise self.slot.wrong(
+                f"{', '.join(nameless)} has neither a primary key nor REPLICA IDENTITY FULL: an update or delete could "
+                "not say which row it is about. Give it one of them, or sync it by full refresh."
+            )
+
+    def _refuse_lost(self, status: SlotStatus) -> SlotStatus:
+        """Compare the slot with the state; what cannot be continued fails or is loaded again, as configured."""
+        behind = [stream for stream in self._streams.values() if not stream.load and stream.position < status.confirmed]
+        ahead = [stream for stream in self._streams.values() if stream.position > self.slot.now()]
+        if not (status.lost or behind or ahead):
+            return status
+        if status.lost:
+            affected = list(self._streams.values())
+            reason = f"replication slot {self.slot.name!r} is lost: it fell behind by more than max_slot_wal_keep_size"
+        else:
+            affected = behind + ahead
+            names = ", ".join(stream.name for stream in affected)
+            reason = (
+                f"the saved position of {names} is not in replication slot {self.slot.name!r}, which begins at "
+                f"{lsn_text(status.confirmed)}: changes are missing"
+            )
+        if self._method.get("invalid_cdc_cursor_position_behavior", "Fail sync") == "Fail sync":
+            raise self.slot.wrong(
+                f"{reason}. Recreate the slot if it is lost, clear the connection's data so that everything is read "
+                "again, then raise max_slot_wal_keep_size or sync more often. Or set "
+                "invalid_cdc_cursor_position_behavior to 'Re-sync data'."
+            )
+        self._log("warn", f"{reason}. Reading {', '.join(stream.name for stream in affected)} again.")
+        for stream in affected:
+            stream.load = stream.replaces = True
+        return self.slot.recreate() if status.lost else status
+
+    def _take_snapshot(self) -> None:
+        loading = [stream for stream in self._streams.values() if stream.load]
+        if not loading:
+            return
+        hours = self._method.get("initial_load_timeout_hours", INITIAL_LOAD_HOURS)
+        self._snapshot = Snapshot(self._connect, self.slot, hours * 3600)
+        self._snapshot.take()
+        for stream in loading:
+            stream.position = stream.snapshot_position = self._snapshot.position
+        names = ", ".join(stream.name for stream in loading)
+        self._log("info", f"Initial load of {names} at {lsn_text(self._snapshot.position)}")
+
+    def _read_changes(self) -> None:
+        keys = {table: self._key(stream) for table, stream in self._streams.items()}
+        decoder = Decoder({table: key for table, key in keys.items() if key})
+        messages = 0
+        most = self._method.get("queue_size", QUEUE_SIZE)
+        for chunk in self.slot.chunks(self._end, MOST_MESSAGES, most):
+            messages += len(chunk.starts)
+            try:
+                for changes in decoder.decode(chunk.data, chunk.starts, chunk.lsn):
+                    self._keep(changes)
+            except (ValueError, pa.ArrowException) as error:
+                raise self.slot.wrong(f"a message of the slot cannot be read: {error}", "system_error") from error
+        # A transaction that reaches the bound ends the sync where it ends; else everything up to the target was read.
+        cut = messages >= MOST_MESSAGES
+        self._end = decoder.end if cut else max(self._end, decoder.end)
+        counted = f"{messages} messages up to {lsn_text(self._end)}"
+        self._log("info", f"Replication slot {self.slot.name}: {counted}{', the rest comes next' if cut else ''}")
+
+    def _keep(self, changes: Changes) -> None:
+        stream = self._streams.get((changes.relation.namespace, changes.relation.name))
+        if stream is None:
+            return
+        # PostgreSQL's own rule for a slot's position: a transaction is behind it if its commit record begins before.
+        rows = np.flatnonzero(changes.commit_lsn >= stream.position)
+        if not len(rows):
+            return
+        fields = []
+        for column in changes.relation.columns:
+            type_name = self._type_names.get(column.type_oid) or records.type_name(column.type_oid)
+            fields.append(Field(column.name, type_name, column.type_modifier))
+        wanted = [number for number, field in enumerate(fields) if self._wanted(stream, field.name)]
+        try:
+            batch = records.changes(changes, rows, fields, wanted, stream.snapshot_position, self._lossy(stream))
+        except records.UnavailableValue as error:
+            raise self.slot.wrong(f"{'.'.join(stream.table)}: {error}") from error
+        stream.spool.add(batch)
+
+    @staticmethod
+    def _key(stream: _Stream) -> tuple[str, ...]:
+        """Return the names of the columns that name a row; none if nothing but the whole row does."""
+        own = tuple(column.name for column in stream.published.columns if column.key)
+        return own or tuple(path[0] for path in stream.configured.primary_key)
+
+    @staticmethod
+    def _wanted(stream: _Stream, column: str) -> bool:
+        configured = stream.configured
+        return not configured.narrowed or column in configured.stream.columns
+
+    def _lossy(self, stream: _Stream) -> records.Lossy:
+        def report(column: str, count: int) -> None:
+            self._log("warn", f"{stream.name}.{column}: {count} values beyond what its type holds became null")
+
+        return report
+
+
+def _table(configured: ConfiguredStream) -> _Table:
+    return configured.stream.namespace or "public", configured.stream.name
+
+
+class Reader:
+    """One pass over a table: its initial load, then its changes.
+
+    Args:
+        capture: the sync's.
+        stream: the table.
+    """
+
+    def __init__(self, capture: Capture, stream: _Stream) -> None:
+        self._capture = capture
+        self._stream = stream
+
+    def batches(self) -> Iterator[Any]:
+        """Yield the records; one table's batches may differ in their columns."""
+        yield from self._capture.loaded(self._stream)
+        yield from self._stream.spool.batches()
+
+    def state(self) -> dict[str, Any]:
+        """Return the position that the next sync continues from."""
+        return self._capture.state(self._stream)
