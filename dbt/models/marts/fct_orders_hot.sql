@@ -21,6 +21,7 @@ select
     changes._ab_cdc_sequence,
     changes.sync_id,
     changes.committed_at,
+    cast(date_trunc('minute', changes.committed_at) as timestamp) as committed_minute,
     changes.is_deleted,
     changes.is_truncation
 from changes

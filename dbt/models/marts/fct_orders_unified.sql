@@ -14,6 +14,7 @@ select
     order_date,
     amount,
     status,
-    updated_at
+    updated_at,
+    cast(date_trunc('minute', updated_at) as timestamp) as updated_minute
 from latest
 where is_gone = 0
