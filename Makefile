@@ -5,15 +5,18 @@ LOCKS := requirements requirements-dbt requirements-superset requirements-sandbo
 export SANDBOX_SCALE := $(or $(SCALE),$(SANDBOX_SCALE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status reset test lint lock dashboards exposures screenshots environments development
+.PHONY: help demo demo-live up down status reset test lint lock dashboards exposures screenshots environments development
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  SCALE=1                  size of the shop for \`make demo\`: 0.1 (default) is 150 000 orders, 1 is 1 500 000"
 	@echo "  SANDBOX_PORT_OFFSET=1000 moves every port    SANDBOX_VAR=/path keeps all state elsewhere"
 
 demo: environments ## set up and start everything, run the nightly batch, show what it did
 	@$(PYTHON) -m sandbox demo
+
+demo-live: environments ## change the shop, RATE changes a second for SECONDS, and watch how the live charts follow
+	@$(PYTHON) -m sandbox demo-live $(or $(RATE),100) $(or $(SECONDS),60)
 
 up: environments ## start the platform
 	@$(PYTHON) -m sandbox up

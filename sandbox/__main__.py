@@ -1,4 +1,4 @@
-"""``python -m sandbox up | down | status | reset | demo``."""
+"""``python -m sandbox up | down | status | reset | demo | demo-live``."""
 
 from __future__ import annotations
 

@@ -37,12 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0 done, 1 not everything is as it should be, 2 a message said what to do, 130 interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The whole platform on one laptop.")
-    parser.add_argument("command", choices=["up", "demo", "down", "status", "reset", "run"])
+    parser.add_argument("command", choices=["up", "demo", "demo-live", "down", "status", "reset", "run"])
     parser.add_argument(
         "words",
         nargs=argparse.REMAINDER,
         metavar="...",
-        help="for `up`: only these services and what they need; for `run`: a command that sees the platform as a task "
+        help="for `up`: only these services and what they need; for `demo-live`: changes a second, and for how many "
+        "seconds; for `run`: a command that sees the platform as a task "
         "of its Airflow does",
     )
     chosen = parser.parse_args(arguments)
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.load()
         if chosen.command == "up":
             return up(settings, chosen.words)
+        if chosen.command == "demo-live":
+            return demo_live(settings, chosen.words)
         return run(settings, chosen.words) if chosen.command == "run" else commands[chosen.command](settings)
     except SandboxError as error:
         errors.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -149,6 +152,31 @@ def demo(settings: Settings) -> int:
             empty_lake(settings, platform)
         platform.up()
     return run(settings, console)
+
+
+def demo_live(settings: Settings, words: Sequence[str]) -> int:
+    """Bring the platform up, change the shop at a rate, and watch how the live charts follow.
+
+    Args:
+        settings: of the sandbox.
+        words: changes a second, and for how many seconds.
+
+    Raises:
+        SandboxError: if these are no numbers greater than zero.
+    """
+    from sandbox.live.demo import run
+
+    try:
+        rate, seconds = (float(word) for word in words)
+    except ValueError:
+        rate = seconds = 0.0
+    if rate <= 0 or seconds <= 0:
+        raise SandboxError(f"{' '.join(words) or 'Nothing'} is no rate and no time: make demo-live RATE=100 SECONDS=60")
+    shop = Preparation("shop", lambda: load_shop(settings), ("postgres", "s3"))
+    with exclusive(settings):
+        platform = build(settings, more=[] if (settings.var / "shop" / STAMP_FILE).is_file() else [shop])
+        platform.up()
+    return run(settings, console, rate, seconds)
 
 
 def replaces_shop(settings: Settings) -> bool:

@@ -1,4 +1,5 @@
-"""Run history in PostgreSQL: the state of every Airbyte connection, every dbt invocation, every warmed chart."""
+"""Run history in PostgreSQL: the state of every Airbyte connection, every dbt invocation, every warmed chart,
+every micro-batch."""
 
 from __future__ import annotations
 
@@ -7,12 +8,15 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakehouse import archive, connections, metadata_store
 from lakehouse.airbyte import ConfigApi
 from lakehouse.dbt_results import DbtInvocation, log_lines, newest_results, read_invocation
 from lakehouse.lake import Lake
+
+if TYPE_CHECKING:
+    from lakehouse.live import MicroBatch
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +34,15 @@ _UPSERT_RUN = """
         project_name = EXCLUDED.project_name, started_at = EXCLUDED.started_at, completed_at = EXCLUDED.completed_at,
         status = EXCLUDED.status, models_run = EXCLUDED.models_run, tests_run = EXCLUDED.tests_run,
         metadata = EXCLUDED.metadata
+"""
+_UPSERT_MICRO_BATCH = """
+    INSERT INTO micro_batch_history
+        (source, job_id, dag_id, run_id, changes, first_lsn, last_lsn, newest_commit, asked_at, shown_at, sync_seconds,
+         load_seconds, metadata_seconds, warm_seconds, oldest_seconds, late, slot_lag_bytes)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (source, job_id) DO UPDATE SET
+        dag_id = EXCLUDED.dag_id, run_id = EXCLUDED.run_id, changes = EXCLUDED.changes, shown_at = EXCLUDED.shown_at,
+        oldest_seconds = EXCLUDED.oldest_seconds, late = EXCLUDED.late
 """
 _FORGET_WARMING = "DELETE FROM chart_warming_history WHERE dag_id = %s AND run_id = %s"
 _INSERT_WARMING = """
@@ -144,6 +157,29 @@ def record_warming(result: Mapping[str, Any] | None, dag_id: str, run_id: str) -
         cursor.execute(_FORGET_WARMING, (dag_id, run_id))
         cursor.executemany(_INSERT_WARMING, rows)
     return len(rows)
+
+
+def record_micro_batch(batch: MicroBatch, dag_id: str, run_id: str, slot_lag: int | None) -> None:
+    """Keep one micro-batch in ``micro_batch_history``; one that is shown again after a kill has its last time there.
+
+    Args:
+        batch: The micro-batch.
+        dag_id: The DAG whose loop it was.
+        run_id: Its run.
+        slot_lag: Bytes of its log that the source keeps for us; None when nobody has asked.
+
+    Raises:
+        MetadataStoreError: When PostgreSQL cannot be reached.
+    """
+    loaded, seconds = batch.loaded, batch.seconds
+    commit = loaded.newest_commit and loaded.newest_commit.astimezone(UTC).replace(tzinfo=None)
+    row = (
+        batch.source, loaded.job_id, dag_id, run_id, loaded.rows, loaded.first_lsn, loaded.last_lsn, commit,
+        batch.asked_at.replace(tzinfo=None), batch.shown_at.replace(tzinfo=None), seconds["sync"], seconds["load"],
+        seconds["metadata"], seconds["warm"], batch.oldest_seconds, batch.late, slot_lag,
+    )  # fmt: skip
+    with metadata_store.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(_UPSERT_MICRO_BATCH, row)
 
 
 def _airflow_ids(context: Any) -> dict[str, Any]:

@@ -79,6 +79,16 @@ SCHEMAS = {
     ),
 }
 
+SCHEMAS["orders_changes"] = pa.schema(
+    [
+        *SCHEMAS["orders"],
+        ("_ab_cdc_lsn", pa.int64()),
+        ("_ab_cdc_updated_at", pa.string()),
+        ("_ab_cdc_deleted_at", pa.string()),
+        ("_ab_cdc_sequence", pa.int64()),
+    ]
+)
+
 Row = dict[str, Any]
 
 
@@ -92,14 +102,18 @@ class Bronze:
     order_items: dict[date, list[Row]]
     payments: dict[date, list[Row]]
     returns: list[Row]
+    orders_changes: dict[date, list[Row]]
 
     def objects(self) -> dict[str, bytes]:
         """Every object of the bronze layer by its key."""
         found = {
             f"bronze/postgres/{stream}/date={day}/data.parquet": _parquet(rows, stream, day)
-            for stream in SCHEMAS
+            for stream in ("customers", "products", "orders", "order_items")
             for day, rows in getattr(self, stream).items()
         }
+        for number, (day, rows) in enumerate(self.orders_changes.items(), start=1):
+            key = f"bronze/cdc/postgres/orders/date={day}/{number:012}.parquet"
+            found[key] = _parquet(rows, "orders_changes", day, sync_id=number)
         for day, rows in self.payments.items():
             key = f"bronze/api/payments/timestamp={day:%Y%m%d}_010000/response.json"
             found[key] = json.dumps(rows, indent=1).encode()
@@ -120,6 +134,16 @@ class Bronze:
                 if known is None or row["updated_at"] > known["updated_at"]:
                     latest[row["order_id"]] = row
         return latest
+
+    def changed_orders(self) -> dict[int, Row]:
+        """What the change log leaves of the orders."""
+        left: dict[int, Row] = {}
+        for row in (row for rows in self.orders_changes.values() for row in rows):
+            if row["_ab_cdc_deleted_at"]:
+                del left[row["order_id"]]
+            else:
+                left[row["order_id"]] = row
+        return left
 
     def known_customers(self) -> dict[int, Row]:
         """Customers of the newest extract that have a key."""
@@ -187,12 +211,20 @@ def make_bronze() -> Bronze:
             }
             for number in range(1, 11)
         ],
+        orders_changes={
+            FIRST_DAY: [_change(_order(number), 100, number) for number in range(1, 21)],
+            SECOND_DAY: [
+                _change(_order(3) | {"amount": Decimal("33.33")}, 140, 0),
+                _change(dict.fromkeys(_order(4)) | {"order_id": 4}, 120, 1, deleted=True),
+                _change(_order(21), 130, 2),
+            ],
+        },
     )
 
 
 def first_night(bronze: Bronze) -> Bronze:
     """The same bronze as it stood after the first night."""
-    streams = ("customers", "products", "orders", "order_items", "payments")
+    streams = ("customers", "products", "orders", "order_items", "payments", "orders_changes")
     return Bronze(
         **{name: {FIRST_DAY: getattr(bronze, name)[FIRST_DAY]} for name in streams},
         returns=bronze.returns,
@@ -238,6 +270,16 @@ def _order(number: int) -> Row:
     }
 
 
+def _change(row: Row, lsn: int, sequence: int, *, deleted: bool = False) -> Row:
+    moment = "2026-03-01T22:00:00.123456Z"
+    return row | {
+        "_ab_cdc_lsn": lsn,
+        "_ab_cdc_updated_at": moment,
+        "_ab_cdc_deleted_at": moment if deleted else None,
+        "_ab_cdc_sequence": sequence,
+    }
+
+
 def _item(number: int) -> Row:
     return {
         "order_id": number,
@@ -263,7 +305,7 @@ def _payment(number: int) -> Row:
     }
 
 
-def _parquet(rows: list[Row], stream: str, day: date) -> bytes:
+def _parquet(rows: list[Row], stream: str, day: date, sync_id: int = 1) -> bytes:
     extracted = datetime(day.year, day.month, day.day, 1, tzinfo=UTC)
     landed = [
         row
@@ -271,7 +313,7 @@ def _parquet(rows: list[Row], stream: str, day: date) -> bytes:
             "_airbyte_raw_id": f"{day}-{number}",
             "_airbyte_extracted_at": extracted,
             "_airbyte_generation_id": 1,
-            "_airbyte_meta": {"sync_id": 1, "changes": []},
+            "_airbyte_meta": {"sync_id": sync_id, "changes": []},
         }
         for number, row in enumerate(rows)
     ]

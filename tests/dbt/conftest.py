@@ -122,6 +122,7 @@ class Lakehouse:
             self.s3().put_object(Bucket=BUCKET, Key=key, Body=body)
         for stream in ("customers", "products", "orders", "order_items"):
             self.refresh(["bronze", "postgres", stream], {"type": "Parquet"})
+        self.refresh(["bronze", "cdc", "postgres", "orders"], {"type": "Parquet"})
         self.refresh(["bronze", "api", "payments"], {"type": "JSON"})
         self.refresh(
             ["bronze", "files", "csv_import"],

@@ -114,11 +114,15 @@ def apply_views(layer: str) -> list[Change]:
         return _apply_catalog(hook, {"views": views})
 
 
-def refresh_bronze_metadata(streams: Sequence[str] | None = None) -> list[Change]:
+def refresh_bronze_metadata(streams: Sequence[str] | None = None, source: str | None = None) -> list[Change]:
     """Make Dremio see what was loaded to bronze: promote folders that are no datasets yet, read the others anew.
+
+    Of change data that nobody has loaded yet there is a file without rows afterwards: the nightly models read it, and
+    whether the live feed has ever run is nothing they should depend on.
 
     Args:
         streams: Names of streams; all of ``streams.yml`` when not given.
+        source: A source of ``streams.yml``; all when not given.
 
     Returns:
         One change for each dataset: "created" (promoted), "updated" (metadata read anew) or "skipped" (bronze has
@@ -130,10 +134,10 @@ def refresh_bronze_metadata(streams: Sequence[str] | None = None) -> list[Change
     lake = Lake.from_connection()
     with _hook() as hook:
         return [
-            _refresh(hook, lake, source, stream)
-            for source in load_streams().sources.values()
-            for stream in source.streams.values()
-            if streams is None or stream.name in streams
+            _refresh(hook, lake, declared, stream)
+            for declared in load_streams().sources.values()
+            for stream in declared.streams.values()
+            if (streams is None or stream.name in streams) and source in (None, declared.name)
         ]
 
 
@@ -194,7 +198,9 @@ def _refresh(hook: DremioHook, lake: Lake, source: Source, stream: Stream) -> Ch
     folder = source.bronze if source.format == "csv" else f"{source.bronze}/{stream.name}"
     path = [LAKE_SOURCE, lake.bucket, *folder.split("/")]
     label = ".".join(path)
-    if next(lake.list(f"{folder}/"), None) is None:
+    if next(lake.list(f"{folder}/"), None) is None and stream.sync_mode == "cdc":
+        lake.put(f"{folder}/date=1970-01-01/{0:012}.parquet", _no_changes(stream), "application/vnd.apache.parquet")
+    elif next(lake.list(f"{folder}/"), None) is None:
         return Change("dremio", "dataset", label, "skipped", "bronze has nothing of it yet")
     entity = hook.get_catalog_entity(path)
     if entity is None or entity.get("entityType") != "dataset":
@@ -202,3 +208,16 @@ def _refresh(hook: DremioHook, lake: Lake, source: Source, stream: Stream) -> Ch
         return Change("dremio", "dataset", label, "created", f"promoted as {_FORMATS[source.format]['type']}")
     hook.refresh_metadata(path)
     return Change("dremio", "dataset", label, "updated", "metadata read anew")
+
+
+def _no_changes(stream: Stream) -> bytes:
+    """Return a Parquet file with the columns of a stream of change data and no rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lakehouse.contracts import target_schema
+
+    schema, _ = target_schema(stream, [])
+    buffer = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), buffer)
+    return bytes(buffer.getvalue())

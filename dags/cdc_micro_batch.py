@@ -1,0 +1,63 @@
+"""cdc_micro_batch: changes of the shop on the live charts, seconds after they were made, all day.
+
+One task loops over micro-batches: sync the changes, load them to bronze, show them to Dremio, warm the live charts.
+After `minutes` it ends and the next run begins, so that a new version of the DAG, or of the dashboard, is taken up.
+Pausing the DAG ends it after the run that is at it. How old changes were when they were shown is in
+`micro_batch_history`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+from lakehouse.services import require
+
+SOURCE = "postgres_cdc"
+CONNECTION = "shop_cdc"
+DASHBOARD = "daily-revenue"
+DATASETS = ["gold.fct_orders_hot", "gold.fct_orders_unified"]
+
+
+@task(
+    pre_execute=require("airbyte_default", "lake_s3", "dremio_default", "superset_default", "metadata_postgres"),
+    # A loop that has died is to be back before anybody notices; what it had begun, the next one finds.
+    retries=3,
+    retry_delay=timedelta(seconds=5),
+)
+def micro_batches(connection_id: str, minutes: float, dag_id: str, run: str) -> dict[str, Any]:
+    """Carry changes to the charts for some minutes; ``run_id`` as a name is Airflow's own."""
+    from dataclasses import asdict
+
+    from lakehouse.live import run_micro_batches
+
+    summary = run_micro_batches(
+        SOURCE,
+        connection_id,
+        seconds=60 * float(minutes),
+        dashboard=DASHBOARD,
+        datasets=DATASETS,
+        dag_id=dag_id,
+        run_id=run,
+    )
+    return asdict(summary)
+
+
+with DAG(
+    dag_id="cdc_micro_batch",
+    schedule="@continuous",
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,
+    params={"minutes": Param(30, type="number", exclusiveMinimum=0, description="How long one run loops.")},
+    default_args={"owner": "data-platform"},
+    doc_md=__doc__,
+    tags=["lakehouse", "live"],
+):
+    micro_batches(
+        f"{{{{ var.json.airbyte_connections.{CONNECTION} }}}}",
+        "{{ params.minutes }}",
+        "{{ dag.dag_id }}",
+        "{{ run_id }}",
+    )

@@ -1,0 +1,100 @@
+{#
+    Common table expressions that bring the change log of a table and its cold copy down to one row per key, `latest`:
+    the version with the greatest (_ab_cdc_lsn, _ab_cdc_sequence). `is_gone` says whether a delete or a TRUNCATE took the
+    row away, `is_change` whether the version comes from the change log.
+
+    - A key's versions are in the order of their record LSNs, since a row is locked until its transaction has committed.
+      Between keys that is not so: what commits later can have smaller LSNs. Hence the boundary between cold and hot is a
+      sync, never an LSN. It is read twice (>=): a sync may have been half visible when cold was built.
+    - A TRUNCATE is a delete without any value; it takes everything with a smaller LSN.
+    - A value stored out of line that an UPDATE did not touch arrives as Debezium's placeholder (REPLICA IDENTITY DEFAULT):
+      the key's last value that is none counts. Only columns of text can hold it.
+
+    changes: relation with the change log: key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, is_deleted, is_truncation.
+    cold: relation with key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, is_deleted; none when there is no cold yet.
+    key, columns, text_columns: names of columns; text_columns are among columns.
+#}
+{% macro latest_versions(changes, cold, key, columns, text_columns=[]) -%}
+    {%- set carried = key + columns + ['_ab_cdc_lsn', '_ab_cdc_sequence', 'sync_id', 'is_deleted'] -%}
+    {%- set newest_first = '_ab_cdc_lsn desc, _ab_cdc_sequence desc' -%}
+    boundary as (
+        {%- if cold is none %}
+        select 0 as sync_id
+        {%- else %}
+        select coalesce(max(sync_id), 0) as sync_id
+        from {{ cold }}
+        {%- endif %}
+    ),
+
+    changes as (
+        select change_log.*
+        from {{ changes }} as change_log
+        cross join boundary
+        where change_log.sync_id >= boundary.sync_id
+    ),
+
+    truncation as (
+        select coalesce(max(_ab_cdc_lsn), -1) as truncated_lsn
+        from changes
+        where is_truncation = 1
+    ),
+
+    versions as (
+        select
+            {{ carried | join(',\n            ') }},
+            1 as is_change
+        from changes
+        where
+            is_truncation = 0
+            {%- for column in key %}
+            and {{ column }} is not null
+            {%- endfor %}
+        {%- if cold is not none %}
+        union all
+        select
+            {{ carried | join(',\n            ') }},
+            0 as is_change
+        from {{ cold }}
+        {%- endif %}
+    ),
+
+    ranked as (
+        select
+            {%- for column in carried if column not in text_columns %}
+            {{ column }},
+            {%- endfor %}
+            {%- for column in text_columns %}
+            first_value({{ column }}) over (
+                partition by {{ key | join(', ') }}
+                order by
+                    case when {{ column }} = '{{ unavailable_value() }}' then 1 else 0 end,
+                    {{ newest_first }}
+            ) as {{ column }},
+            {%- endfor %}
+            is_change,
+            row_number() over (
+                partition by {{ key | join(', ') }}
+                order by {{ newest_first }}, is_change desc
+            ) as version_rank
+        from versions
+    ),
+
+    latest as (
+        select
+            {%- for column in carried %}
+            ranked.{{ column }},
+            {%- endfor %}
+            ranked.is_change,
+            case
+                when ranked.is_deleted = 1 or ranked._ab_cdc_lsn < truncation.truncated_lsn then 1 else 0
+            end as is_gone
+        from ranked
+        cross join truncation
+        where ranked.version_rank = 1
+    )
+{%- endmacro %}
+
+{# What Debezium, and so Airbyte, sends in place of a value it was not given. #}
+{% macro unavailable_value() -%}
+    __debezium_unavailable_value
+{%- endmacro %}
