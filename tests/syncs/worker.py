@@ -69,7 +69,10 @@ def main() -> None:
     # What Airflow logs goes elsewhere: a child that is killed leaves half a line.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    child = 0
     for line in sys.stdin:
+        if child:
+            os.waitpid(child, 0)
         child = os.fork()
         if child == 0:
             try:
@@ -79,8 +82,10 @@ def main() -> None:
                 os._exit(1)
             os._exit(0)
         print(child, file=answers, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+        # Its number stays its own until the next line comes: who kills it late kills nobody else.
+        over = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert over is not None
+        print(over.si_status if over.si_code == os.CLD_EXITED else -over.si_status, file=answers, flush=True)
 
 
 if __name__ == "__main__":
