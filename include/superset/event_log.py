@@ -24,7 +24,7 @@ _PAUSE_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 
 
-class QueuedEventLogger(AbstractEventLogger):
+class QueuedEventLogger(AbstractEventLogger):  # type: ignore[misc]  # it is Superset's
     """Write to the table ``logs`` as Superset's own logger does, from a thread of the process, about once a second.
 
     A worker that ends writes what still waits; one that is killed loses the last second. When the database is so slow
@@ -71,7 +71,7 @@ class QueuedEventLogger(AbstractEventLogger):
         if self._writer is None:
             with self._start:
                 if self._writer is None:
-                    app = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's way past the proxy
+                    app = current_app._get_current_object()
                     writer = threading.Thread(target=self._write_until_stopped, args=(app,), name="event-log")
                     # Not waited for by itself, so that stopping it can be asked for before it is.
                     writer.daemon = True
@@ -85,7 +85,7 @@ class QueuedEventLogger(AbstractEventLogger):
 
     def _write_until_stopped(self, app: Flask) -> None:
         while not self._stopping.wait(_PAUSE_SECONDS) or not self._waiting.empty():
-            rows = []
+            rows: list[dict[str, Any]] = []
             while len(rows) < _MOST_ROWS and not self._waiting.empty():
                 rows.append(self._waiting.get_nowait())
             if rows:
