@@ -1,4 +1,4 @@
-"""The platform's own PostgreSQL database (Airflow connection ``metadata_postgres``)."""
+"""Sessions with PostgreSQL, first of all the platform's own database (Airflow connection ``metadata_postgres``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_CONNECTION = "metadata_postgres"
 
 
 class MetadataStoreError(RuntimeError):
-    """The metadata database cannot be reached."""
+    """A database cannot be reached."""
 
 
 @contextmanager
@@ -31,11 +31,30 @@ def transaction(conn_id: str = DEFAULT_CONNECTION) -> Iterator[PostgresConnectio
     Raises:
         MetadataStoreError: When the database cannot be reached.
     """
+    connection = connect(connections.get(conn_id))
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def connect(address: connections.Address) -> PostgresConnection:
+    """Open a session with any PostgreSQL.
+
+    Args:
+        address: Where it is; ``schema`` is the database.
+
+    Returns:
+        The psycopg2 connection; closing it is the caller's.
+
+    Raises:
+        MetadataStoreError: When the database cannot be reached.
+    """
     import psycopg2
 
-    address = connections.get(conn_id)
     try:
-        connection = psycopg2.connect(
+        return psycopg2.connect(
             host=address.host,
             port=address.port or 5432,
             dbname=address.schema,
@@ -48,10 +67,5 @@ def transaction(conn_id: str = DEFAULT_CONNECTION) -> Iterator[PostgresConnectio
     except psycopg2.OperationalError as error:
         raise MetadataStoreError(
             f"PostgreSQL at {address.host}:{address.port or 5432}/{address.schema} cannot be reached: "
-            f"{str(error).strip()}. Start it, or correct the Airflow connection {conn_id!r}."
+            f"{str(error).strip()}. Start it, or correct the Airflow connection {address.conn_id!r}."
         ) from error
-    try:
-        with connection:
-            yield connection
-    finally:
-        connection.close()

@@ -94,7 +94,8 @@ def postgres(databases: list[str]) -> Iterator[int]:
         data = str(home / "data")
         run(str(programs / "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
         options = (
-            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c io_method=sync"
+            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c io_method=sync "
+            "-c wal_level=logical -c max_slot_wal_keep_size=64MB"
         )
         run(str(programs / "pg_ctl"), "-D", data, "-w", "-l", f"{data}/log", "-o", options, "start")
         try:

@@ -99,15 +99,15 @@ def test_airbyte_gets_what_is_declared_and_then_nothing(platform: Platform) -> N
     first = setup.apply("airbyte")
     assert {(change.kind, change.name) for change in first} == {
         ("connector", "payment_provider"),
-        *(("source", name) for name in ("shop_postgres", "payment_provider", "partner_files")),
-        *(("destination", name) for name in ("lake_postgres", "lake_api", "lake_files")),
-        *(("connection", name) for name in ("shop_postgres", "payment_provider", "partner_files")),
+        *(("source", name) for name in ("shop_postgres", "shop_postgres_cdc", "payment_provider", "partner_files")),
+        *(("destination", name) for name in ("lake_postgres", "lake_api", "lake_files", "lake_cdc")),
+        *(("connection", name) for name in ("shop_postgres", "payment_provider", "partner_files", "shop_cdc")),
     }
     assert {change.action for change in first if change.kind == "connection"} == {"created"}
     again = setup.apply("airbyte")
     assert actions(again) == {"unchanged"}
-    assert setup.summary(again) == "nothing to change: 10 objects are as declared"
-    assert set(airbyte.connection_ids()) == {"shop_postgres", "payment_provider", "partner_files"}
+    assert setup.summary(again) == "nothing to change: 13 objects are as declared"
+    assert set(airbyte.connection_ids()) == {"shop_postgres", "payment_provider", "partner_files", "shop_cdc"}
     with PublicApi.from_connection() as api:
         found = api.get("connections", airbyte.connection_ids()["shop_postgres"])
     modes = {item["name"]: (item["syncMode"], item["cursorField"]) for item in found["configurations"]["streams"]}
@@ -136,11 +136,12 @@ def test_what_differs_in_airbyte_is_changed_and_named(
     updated = {key: change.detail for key, change in changes.items() if change.action != "unchanged"}
     assert updated == {
         ("source", "shop_postgres"): "ssl_mode.mode",
+        ("source", "shop_postgres_cdc"): "ssl_mode.mode",
         ("source", "payment_provider"): "a value that Airbyte does not show",
         ("connection", "partner_files"): "status",
     }
     text = setup.summary(list(changes.values()))
-    assert text.startswith("0 created, 3 updated, 7 unchanged")
+    assert text.startswith("0 created, 4 updated, 9 unchanged")
     assert "another-token" not in text
     with psycopg2.connect(platform.dsn("platform")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM applied_configuration WHERE fingerprint LIKE '%%token%%'")

@@ -224,6 +224,9 @@ def _stream_configurations(connection: str) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": stream.name, "syncMode": _SYNC_MODES[stream.sync_mode]}
         if stream.sync_mode == "incremental":
             entry["cursorField"] = [stream.cursor]
+        elif stream.sync_mode == "cdc":
+            # Of a table without a primary key Airbyte has to be told what an update keeps.
+            entry["primaryKey"] = [[name] for name in stream.key]
         configurations.append(entry)
     return configurations
 

@@ -1,8 +1,11 @@
-"""The platform's own tables: every statement of ``include/postgres/*.sql``, applied once."""
+"""PostgreSQL: the platform's own tables, and what reading changes needs at the source.
+
+The tables are every statement of ``include/postgres/*.sql``, applied once.
+"""
 
 from __future__ import annotations
 
-from lakehouse import metadata_store
+from lakehouse import metadata_store, replication
 from lakehouse.files import include_dir
 from lakehouse.setup.changes import Change
 
@@ -10,15 +13,16 @@ _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema =
 
 
 def apply() -> list[Change]:
-    """Create the declared tables that are not there.
+    """Create the declared tables that are not there, then publications and replication slots.
 
     The files hold ``CREATE TABLE IF NOT EXISTS`` statements, one table a file.
 
     Returns:
-        One change for each file.
+        One change for each file, publication, slot and table of change data.
 
     Raises:
         MetadataStoreError: When PostgreSQL cannot be reached.
+        ReplicationError: When a source of change data cannot be read as declared.
     """
     changes = []
     with metadata_store.transaction() as connection, connection.cursor() as cursor:
@@ -32,4 +36,4 @@ def apply() -> list[Change]:
             created = {row[0] for row in cursor.fetchall()} - before
             name = ", ".join(sorted(created)) or path.stem.partition("_")[2]
             changes.append(Change("postgres", "table", name, "created" if created else "unchanged"))
-    return changes
+    return [*changes, *replication.apply()]
