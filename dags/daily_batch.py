@@ -109,14 +109,14 @@ def record_syncs(connections: list[str]) -> list[dict[str, Any]]:
     return [record_latest_sync(connection) for connection in connections]
 
 
-@task(pre_execute=require("lake_s3"))
+@task(pre_execute=require("lake_s3", "airbyte_config"))
 def write_partitions(source: str, job_id: int, batch_date: str) -> list[dict[str, Any]]:
-    """Turn what a sync landed into the canonical bronze files of the day."""
+    """Turn what a sync landed, to the last row that Airbyte counts, into the canonical bronze files of the day."""
     from datetime import date
 
-    from lakehouse.bronze import load_to_bronze
+    from lakehouse.bronze import load_sync
 
-    return [load.to_dict() for load in load_to_bronze(source, int(job_id), date.fromisoformat(batch_date))]
+    return [load.to_dict() for load in load_sync(source, int(job_id), date.fromisoformat(batch_date))]
 
 
 @task(pre_execute=require("dremio_default"))
@@ -161,6 +161,7 @@ with DAG(
                         "dremio_provider.exceptions.DremioTerminalError",
                         "superset_provider.exceptions.SupersetTerminalError",
                         "lakehouse.exceptions.ContractViolation",
+                        "lakehouse.exceptions.RowCountMismatch",
                         "lakehouse.config.ConfigError",
                     ],
                     action=RetryAction.FAIL,

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from lakehouse.config import Stream
-from lakehouse.contracts import Mismatch, arrow_type, convert
+from lakehouse.contracts import Mismatch, always_fits, arrow_type, convert
 from lakehouse.partition import Written
 
 RUN_RECORDS = 200_000  # records that are sorted in memory at a time
@@ -51,10 +51,10 @@ def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> W
     return Written(rows, tuple(sorted(check.new)))
 
 
-def count_rows(path: Path) -> int:
-    """Return how many records a file that ``build`` wrote has."""
-    with path.open("rb") as lines:
-        return sum(1 for line in lines if line.startswith(b"{"))
+def count_landed(path: Path) -> int:
+    """Return how many records a landing file has."""
+    with _open(path) as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 class _Contract:
@@ -85,12 +85,20 @@ class _Contract:
         for record in batch:
             self._seen.update(record)
         self.new = self._seen - set(self._stream.columns)
+        if self.new and self._stream.on_new_column == "refuse":
+            reason = f"field {', '.join(sorted(self.new))} is new, and on_new_column is refuse"
+            raise Mismatch(reason, self._landed(batch))
         for name, column in self._stream.columns.items():
             values = [record.get(name) for record in batch]
+            wanted = arrow_type(column.type)
             try:
-                convert(pa.chunked_array([pa.array(values)]), arrow_type(column.type))
+                arrived = pa.array(values)
+                convert(pa.chunked_array([arrived]), wanted)
             except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
                 raise Mismatch(f"field {name} does not become {column.type}: {error}", self._landed(batch)) from error
+            if self._stream.on_type_change == "refuse" and not always_fits(arrived.type, wanted):
+                reason = f"field {name} arrived as {arrived.type} instead of {wanted}, and on_type_change is refuse"
+                raise Mismatch(reason, self._landed(batch))
             if not column.nullable and None in values:
                 raise Mismatch(f"field {name} is null; the contract allows no null", self._landed(batch))
 

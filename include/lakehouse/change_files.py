@@ -120,7 +120,7 @@ def _changes(
 ) -> Iterator[pa.Table]:
     """Yield the changes of a sync in the order of the log, numbered; ``position`` is that of its first row."""
     sequence = 0
-    for batch in _batches(files):
+    for batch in partition.batches(files):
         table = pa.Table.from_batches([batch])
         if len(repeated):
             positions = pa.array(range(position, position + table.num_rows), pa.int64())
@@ -153,11 +153,6 @@ def _typed(table: pa.Table, schema: pa.Schema, stream: Stream) -> pa.Table:
     return piece
 
 
-def _batches(files: Sequence[pq.ParquetFile], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    for file in files:
-        yield from file.iter_batches(batch_size=partition.READ_ROWS, columns=columns)
-
-
 def _repeated(files: Sequence[pq.ParquetFile], stream: Stream) -> pa.Array:
     """Return the positions of changes that an earlier object holds already.
 
@@ -176,7 +171,7 @@ def _repeated(files: Sequence[pq.ParquetFile], stream: Stream) -> pa.Array:
     sample = partition.sample(files, stream, wanted)
     for inside in ranges(sample, -(-total // _IDENTITY_ROWS)):
         kept, position = [], 0
-        for batch in _batches(files, [*identity, _DELETED]):
+        for batch in partition.batches(files, [*identity, _DELETED]):
             piece = _identities(batch, wanted, stream, position)
             position += batch.num_rows
             kept.append(piece.filter(inside(piece.column(leading))))

@@ -64,6 +64,10 @@ class Stream(_Strict):
         cursor: Column that orders the versions of a record; required for incremental streams. Change data has none: the
             log orders it.
         columns: Column name -> contract, in the order of bronze.
+        on_new_column: What becomes of a column that is not in the contract: "take" (bronze gets it, reported), "ignore"
+            (left out) or "refuse" (what landed goes to quarantine).
+        on_type_change: What becomes of a column that arrives as another type than the contract's: "widen" (taken when
+            every value becomes the contract's type without loss) or "refuse" (only a type that always does).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
@@ -71,6 +75,8 @@ class Stream(_Strict):
     key: tuple[str, ...] = Field(min_length=1)
     cursor: str | None = None
     columns: dict[str, Column] = Field(min_length=1)
+    on_new_column: Literal["take", "ignore", "refuse"] = "take"
+    on_type_change: Literal["widen", "refuse"] = "widen"
 
     @field_validator("columns", mode="before")
     @classmethod

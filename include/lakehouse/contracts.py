@@ -85,38 +85,47 @@ def data_columns(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if is_data(name)]
 
 
-def target_schema(stream: Stream, landed: Sequence[pa.Schema]) -> tuple[pa.Schema, list[str]]:
-    """Work out the schema of a partition from the contract and what landed.
+def target_schema(
+    stream: Stream, landed: Sequence[pa.Schema], known: pa.Schema | None = None
+) -> tuple[pa.Schema, list[str]]:
+    """Work out the schema of a partition from the contract, what landed and the stream's policy on drift.
 
     Args:
         stream: The stream and its contract.
         landed: Schemas of everything that goes into the partition, one for each file.
+        known: What bronze has of the stream. A column of it that is not in the contract keeps its type, or gets a wider
+            one; it is not refused as new.
 
     Returns:
         The schema: Airbyte's columns (of change data also the position in the log), the contract's in their order, new
         ones by name; and the names of the new ones.
 
     Raises:
-        Mismatch: When a column of the contract is missing or arrives as another kind of value.
+        Mismatch: When a column of the contract is missing or arrives as another kind of value, or when a new column is
+            refused by the policy or has no type in common with what it was.
     """
     contract = contract_schema(stream)
     new: dict[str, pa.DataType] = {}
-    added = [*AIRBYTE_COLUMNS, *(CDC_COLUMNS if stream.sync_mode == "cdc" else ())]
     for schema in landed:
-        _check_columns(contract, schema)
+        _check_columns(contract, schema, stream.on_type_change)
         if stream.sync_mode == "cdc":
-            _check_columns(LANDED_CDC_COLUMNS, schema)
-        for field in schema:
+            _check_columns(LANDED_CDC_COLUMNS, schema, "widen")
+        for field in schema if stream.on_new_column != "ignore" else ():
             if is_data(field.name) and field.name not in contract.names:
-                new[field.name] = _common_type(field, new.get(field.name, field.type), schema)
+                seen = new.get(field.name, field.type)
+                if known is not None and field.name in known.names:
+                    seen = _common_type(field, known.field(field.name).type, schema)
+                elif stream.on_new_column == "refuse":
+                    raise Mismatch(f"column {field.name} is new, and on_new_column is refuse", schema)
+                new[field.name] = _common_type(field, seen, schema)
     # Nullability is checked, not declared: a required field in one file and an optional one in the next is
     # a schema change to some readers.
-    fields = [*added, *(field.with_nullable(True) for field in contract)]
-    fields += [pa.field(name, new[name]) for name in sorted(new)]
+    fields = [*AIRBYTE_COLUMNS, *(CDC_COLUMNS if stream.sync_mode == "cdc" else ())]
+    fields += [*(field.with_nullable(True) for field in contract), *(pa.field(name, new[name]) for name in sorted(new))]
     return pa.schema(fields), sorted(new)
 
 
-def _check_columns(contract: pa.Schema, landed: pa.Schema) -> None:
+def _check_columns(contract: pa.Schema, landed: pa.Schema, on_type_change: str) -> None:
     missing = [name for name in contract.names if name not in landed.names]
     if missing:
         raise Mismatch(f"column {', '.join(missing)} vanished", landed)
@@ -124,6 +133,9 @@ def _check_columns(contract: pa.Schema, landed: pa.Schema) -> None:
         arrived = landed.field(field.name).type
         if not _convertible(arrived, field.type):
             raise Mismatch(f"column {field.name} arrived as {arrived}, which does not become {field.type}", landed)
+        if on_type_change == "refuse" and not always_fits(arrived, field.type):
+            reason = f"column {field.name} arrived as {arrived} instead of {field.type}, and on_type_change is refuse"
+            raise Mismatch(reason, landed)
 
 
 def _convertible(arrived: pa.DataType, wanted: pa.DataType) -> bool:
@@ -137,6 +149,25 @@ def _convertible(arrived: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_timestamp(wanted):
         return bool(pa.types.is_timestamp(arrived) or pa.types.is_date(arrived))
     return bool(pa.types.is_date(wanted) and pa.types.is_date(arrived))
+
+
+def always_fits(arrived: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether every value of one type is one of the other; a double counts as the decimal it stands for."""
+    if arrived == wanted or pa.types.is_null(arrived) or (_is_text(arrived) and _is_text(wanted)):
+        return True
+    if pa.types.is_timestamp(wanted):
+        return bool(pa.types.is_date(arrived) or pa.types.is_timestamp(arrived))
+    if pa.types.is_decimal(wanted):
+        digits = wanted.precision - wanted.scale
+        if pa.types.is_integer(arrived):
+            return bool(len(str(2 ** (arrived.bit_width - 1))) <= digits)
+        narrower = pa.types.is_decimal(arrived) and arrived.scale <= wanted.scale
+        return bool(pa.types.is_floating(arrived) or (narrower and arrived.precision - arrived.scale <= digits))
+    if pa.types.is_integer(wanted):
+        return bool(pa.types.is_signed_integer(arrived) and arrived.bit_width <= wanted.bit_width)
+    if pa.types.is_floating(wanted):
+        return bool(pa.types.is_floating(arrived) or (pa.types.is_integer(arrived) and arrived.bit_width <= 32))
+    return False
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -19,6 +19,10 @@ class ContractViolation(ValueError):
         self.loads = tuple(loads)
 
 
+class RowCountMismatch(RuntimeError):
+    """Fewer rows have landed than Airbyte says it has committed, or more than can be explained."""
+
+
 class SyncError(RuntimeError):
     """A sync did not succeed."""
 

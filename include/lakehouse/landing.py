@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -61,6 +61,15 @@ class Delivery:
     def keys(self) -> list[str]:
         """Every key that may go once the load is in place."""
         return [item.key for item in (*self.objects, *self.surplus)]
+
+    def without(self, taken: Collection[str]) -> Delivery:
+        """Return the same with objects that were loaded before, and only a kill has left, as surplus.
+
+        Args:
+            taken: Keys of loaded objects.
+        """
+        left = tuple(item for item in self.objects if item.key in taken)
+        return Delivery(tuple(item for item in self.objects if item.key not in taken), (*self.surplus, *left))
 
 
 def landing_prefix(source: Source, stream: Stream) -> str:

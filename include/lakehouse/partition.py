@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.config import Stream
-from lakehouse.contracts import Mismatch, conform, data_columns, target_schema
+from lakehouse.contracts import Mismatch, conform, contract_schema, data_columns, target_schema
 from lakehouse.ordering import sample_of, sorted_records
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
@@ -23,20 +24,31 @@ READ_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Written:
-    """A partition file on local disk: how many rows it has, and the columns the contract does not know."""
+    """A partition file on local disk: its rows, the columns the contract does not know, and all when it is Parquet."""
 
     rows: int
     new_columns: tuple[str, ...]
+    schema: pa.Schema | None = None
 
 
-def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> Written:
+def build(
+    stream: Stream,
+    inputs: Iterable[Path],
+    target: Path,
+    work: Path,
+    *,
+    before: Path | None = None,
+    known: pa.Schema | None = None,
+) -> Written:
     """Merge landing files, and the partition so far, into one partition file.
 
     Args:
         stream: The stream and its contract.
-        inputs: Parquet files; the order does not matter.
+        inputs: Parquet files as they landed; the order does not matter.
         target: The file to write.
         work: An empty folder for intermediate files.
+        before: The partition so far; a column that the contract has got since is null in its rows.
+        known: Columns that other partitions of the stream have, whose types are kept.
 
     Returns:
         What was written.
@@ -44,21 +56,36 @@ def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> W
     Raises:
         Mismatch: When a file does not fit the contract.
     """
-    files = [open_file(path) for path in inputs]
-    try:
-        schema, new = target_schema(stream, [file.schema_arrow for file in files])
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_file(path)) for path in inputs]
+        landed = [file.schema_arrow for file in files]
+        if before is not None:
+            files.append(stack.enter_context(open_file(before)))
+            landed.append(_completed(files[-1].schema_arrow, stream))
+            known = pa.schema([*landed[-1], *(field for field in known or () if field.name not in landed[-1].names)])
+        schema, new = target_schema(stream, landed, known)
         total = sum(file.metadata.num_rows for file in files)
         picked = sample(files, stream, schema)
-        pieces = (
-            conform(pa.Table.from_batches([batch]), schema, stream)
-            for file in files
-            for batch in file.iter_batches(batch_size=READ_ROWS)
-        )
+        pieces = (conform(pa.Table.from_batches([batch]), schema, stream) for batch in batches(files))
         rows = write(sorted_records(pieces, total, picked, stream, work), schema, target)
-    finally:
-        for file in files:
-            file.close()
-    return Written(rows, tuple(new))
+    return Written(rows, tuple(new), schema)
+
+
+def _completed(before: pa.Schema, stream: Stream) -> pa.Schema:
+    """Return the schema of a partition with what the contract has that it lacks."""
+    fields = [field for field in contract_schema(stream) if field.name not in before.names]
+    return pa.schema([*before, *fields])
+
+
+def batches(files: Iterable[pq.ParquetFile], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of files in pieces of a bounded size.
+
+    Args:
+        files: The files.
+        columns: The columns; all when not given.
+    """
+    for file in files:
+        yield from file.iter_batches(batch_size=READ_ROWS, columns=columns)
 
 
 def open_file(path: Path) -> pq.ParquetFile:
@@ -81,7 +108,7 @@ def sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -
     kind = schema.field(leading).type
     chunks: list[pa.Array] = []
     for file in files:
-        for batch in file.iter_batches(batch_size=READ_ROWS, columns=[leading]):
+        for batch in batches([file], [leading]):
             picked = pa.Table.from_arrays([sample_of(pa.chunked_array([batch.column(0)]))], names=[leading])
             try:
                 chunks += picked.cast(pa.schema([(leading, kind)])).column(0).chunks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
+from lakehouse import partition
 from lakehouse.config import Stream
 from lakehouse.contracts import Mismatch, conform, data_columns, target_schema
 from lakehouse.ordering import sorted_records
@@ -45,11 +47,6 @@ def build(stream: Stream, inputs: Iterable[Path], target: Path, work: Path) -> t
     return rows, tuple(new)
 
 
-def count_rows(path: Path) -> int:
-    """Return how many rows a file that ``build`` wrote has, the header not counted."""
-    return int(pc_csv.read_csv(path, parse_options=pc_csv.ParseOptions(newlines_in_values=True)).num_rows)
-
-
 def _names(paths: Iterable[Path], landed: pa.Schema) -> dict[str, str]:
     urls: set[str] = set()
     for path in paths:
@@ -66,20 +63,27 @@ def _names(paths: Iterable[Path], landed: pa.Schema) -> dict[str, str]:
 
 
 def _write(stream: Stream, paths: Iterable[Path], schema: pa.Schema, url: str, target: Path, work: Path) -> int:
-    pieces = []
-    for path in paths:
-        table = pq.read_table(path, filters=[(SOURCE_FILE, "==", url)])
-        pieces.append(conform(table, schema, stream))
-    total = sum(piece.num_rows for piece in pieces)
-    columns = data_columns(schema)
-    options = pc_csv.WriteOptions(include_header=False, quoting_style="needed")
-    rows = 0
-    with target.open("wb") as out:
-        # A bare header, as the partners send it: no reader takes the quotes for part of a name.
-        out.write((",".join(columns) + "\n").encode())
-        sample = pa.chunked_array([piece.column(stream.key[0]).combine_chunks() for piece in pieces])
-        for piece in sorted_records(pieces, total, sample, stream, work):
-            if piece.num_rows:
-                pc_csv.write_csv(piece.select(columns), out, options)
-            rows += piece.num_rows
+    with ExitStack() as stack:
+        files = [stack.enter_context(partition.open_file(path)) for path in paths]
+        total = sum(_mask(batch, url).sum().as_py() or 0 for batch in partition.batches(files, [SOURCE_FILE]))
+        pieces = (
+            conform(pa.Table.from_batches([batch.filter(_mask(batch, url))]), schema, stream)
+            for batch in partition.batches(files)
+        )
+        sample = partition.sample(files, stream, schema)
+        columns = data_columns(schema)
+        options = pc_csv.WriteOptions(include_header=False, quoting_style="needed")
+        rows = 0
+        with target.open("wb") as out:
+            # A bare header, as the partners send it: no reader takes the quotes for part of a name.
+            out.write((",".join(columns) + "\n").encode())
+            for piece in sorted_records(pieces, total, sample, stream, work):
+                if piece.num_rows:
+                    pc_csv.write_csv(piece.select(columns), out, options)
+                rows += piece.num_rows
     return rows
+
+
+def _mask(batch: pa.RecordBatch, url: str) -> pa.Array:
+    """Tell which rows are from one file."""
+    return pc.equal(batch.column(SOURCE_FILE), url)

@@ -6,10 +6,14 @@ import io
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from lakehouse.files import include_dir
 
 CHANGES = pa.list_(pa.struct([("field", pa.string()), ("change", pa.string()), ("reason", pa.string())]))
 META = pa.struct([("sync_id", pa.int64()), ("changes", CHANGES)])
@@ -20,7 +24,8 @@ def airbyte_columns(
 ) -> dict[str, pa.Array]:
     """The columns that Airbyte adds, for as many rows as there are extraction times."""
     count = len(extracted_ms)
-    ids = raw_ids or [str(uuid.uuid4()) for _ in range(count)]
+    # The same in every run, so that what is made of two landings of one content can be compared byte by byte.
+    ids = raw_ids or [str(uuid.UUID(int=(job_id << 96) + (at << 32) + row)) for row, at in enumerate(extracted_ms)]
     return {
         "_airbyte_raw_id": pa.array(ids, pa.string()),
         "_airbyte_extracted_at": pa.array(extracted_ms, pa.timestamp("ms", "UTC")),
@@ -75,3 +80,16 @@ def jsonl(job_id: int, records: Sequence[Mapping[str, Any]], extracted_ms: int) 
         for record in records
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def edit_streams(folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    """Have streams.yml say something else from now on; everything else below ``include`` is as it is."""
+    declared = include_dir() / "config"
+    (folder / "config").mkdir(exist_ok=True)
+    for path in declared.glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        if path.name == "streams.yml":
+            assert old in text
+            text = text.replace(old, new)
+        (folder / "config" / path.name).write_text(text, encoding="utf-8")
+    monkeypatch.setenv("LAKEHOUSE_INCLUDE_DIR", str(folder))

@@ -70,7 +70,14 @@ def load(lake: Lake, source: str, job_id: int, *streams: str) -> list[StreamLoad
 
 
 def keys(lake: Lake, prefix: str = "") -> list[str]:
-    return [item.key for item in lake.list(prefix)]
+    """The objects below a prefix, but for the manifests of partitions."""
+    return [item.key for item in lake.list(prefix) if not item.key.startswith("bronze/manifests/")]
+
+
+def manifest(lake: Lake, source: str, stream: str, day: str = DAY) -> dict[str, Any]:
+    """The manifest of a partition."""
+    found: dict[str, Any] = json.loads(lake.get(f"bronze/manifests/{source}/{stream}/date={day}.json"))
+    return found
 
 
 def table(lake: Lake, key: str) -> pa.Table:

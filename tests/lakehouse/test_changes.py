@@ -20,7 +20,7 @@ from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake, LakeError
 
 from .kills import DyingLake, Killed, rerun_after_every_kill
-from .landing_files import changes
+from .landing_files import changes, edit_streams
 from .test_bronze import keys, table
 
 LANDING = "bronze/landing/source=postgres_cdc"
@@ -213,16 +213,6 @@ def strict_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STRICT = "customer_id: {type: int64, nullable: false}\n          order_date"
-
-
-def edit_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    from lakehouse.files import include_dir
-
-    text = (include_dir() / "config" / "streams.yml").read_text()
-    assert old in text
-    (tmp_path / "config").mkdir(exist_ok=True)
-    (tmp_path / "config" / "streams.yml").write_text(text.replace(old, new))
-    monkeypatch.setenv("LAKEHOUSE_INCLUDE_DIR", str(tmp_path))
 
 
 def test_an_unchanged_toast_value_keeps_its_placeholder(lake: Lake) -> None:

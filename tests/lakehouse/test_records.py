@@ -16,8 +16,9 @@ import pytest
 
 from lakehouse import setup
 from lakehouse.airbyte import PublicApi
-from lakehouse.bronze import load_to_bronze
+from lakehouse.bronze import load_sync
 from lakehouse.config import load_streams
+from lakehouse.exceptions import RowCountMismatch
 from lakehouse.history import load_dbt_invocation, record_dbt_invocation, record_warming
 from lakehouse.logs import LogShippingError, documents, ship_sync_logs
 from lakehouse.setup import airbyte
@@ -25,6 +26,7 @@ from lakehouse.syncs import record_latest_sync
 
 from .conftest import Platform
 from .servers import free_port
+from .test_bronze import keys
 
 FINAL = {"succeeded", "failed", "cancelled"}
 
@@ -68,9 +70,9 @@ def logs(platform: Platform, *jobs: int) -> list[dict[str, Any]]:
 def test_every_sync_reaches_bronze_and_is_kept(ready: Platform) -> None:
     expected = {"customers": 20, "products": 10, "orders": 200, "order_items": 600, "payments": 20, "returns": 2}
     jobs = {source.name: sync(source.connection) for source in load_streams().nightly}
-    rows = {load.stream: load.rows for name, job in jobs.items() for load in load_to_bronze(name, job, "2026-11-01")}
+    rows = {load.stream: load.rows for name, job in jobs.items() for load in load_sync(name, job, "2026-11-01")}
     assert rows == expected
-    assert [item.key for item in ready.lake.list("")] == [
+    assert keys(ready.lake) == [
         "bronze/api/payments/timestamp=20261101_010000/response.json",
         "bronze/files/csv_import/batch_001.csv",
         "bronze/files/csv_import/batch_002.csv",
@@ -92,6 +94,20 @@ def test_every_sync_reaches_bronze_and_is_kept(ready: Platform) -> None:
     states = dict(query(ready, "SELECT connection_id::text, state FROM airbyte_state"))
     state = states[airbyte.connection_ids()["shop_postgres"]]
     assert {item["streamDescriptor"]["name"] for item in state["streamState"]} >= {"orders", "order_items"}
+
+
+def test_a_landing_object_that_is_gone_is_missed(ready: Platform) -> None:
+    job = sync("shop_postgres")
+    [landed] = [item.key for item in ready.lake.list("bronze/landing/source=postgres/products/")]
+    body = ready.lake.get(landed)
+    ready.lake.delete([landed])
+    with pytest.raises(RowCountMismatch, match=rf"Stream products: .* job {job} committed 10 rows, but 0 rows"):
+        load_sync("postgres", job, "2026-11-01")
+    assert keys(ready.lake, "bronze/postgres/") == ["bronze/postgres/customers/date=2026-11-01/data.parquet"]
+    ready.lake.put(landed, body)
+    assert [load.action for load in load_sync("postgres", job, "2026-11-01")].count("written") == 1
+    # Loaded once, it is not missed again, though nothing of it lands any more.
+    assert "written" not in [load.action for load in load_sync("postgres", job, "2026-11-01")]
 
 
 def test_keeping_a_sync_twice_changes_nothing(ready: Platform) -> None:
