@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.airbyte.connectors.base import ConfiguredStream, Stream
-from sandbox.airbyte.problems import Problem, bad_request, not_implemented
+from sandbox.airbyte.problems import bad_request, not_implemented
 
 DEDUPLICATING = ("full_refresh_overwrite_deduped", "incremental_deduped_history")
 
@@ -191,18 +191,13 @@ def schedule(given: dict[str, Any] | None) -> dict[str, Any]:
     """Return a connection's schedule as the API returns it.
 
     Raises:
-        Problem: 400 for a cron schedule without expression, 501 for one with: this server starts no sync by itself.
+        Problem: 501 for a cron schedule: this server starts no sync by itself.
     """
     if given is None or given["scheduleType"] == "manual":
         return {"scheduleType": "manual"}
-    if not given.get("cronExpression"):
-        raise bad_request("Missing cron expression in the schedule.")
-    raise _no_scheduler()
-
-
-def _no_scheduler() -> Problem:
-    message = "schedule.scheduleType cron is not supported: this server starts no sync by itself. Use manual."
-    return not_implemented(message)
+    raise not_implemented(
+        "schedule.scheduleType cron is not supported: this server starts no sync by itself. Use manual."
+    )
 
 
 def configured(catalog: list[dict[str, Any]], streams: list[dict[str, Any]]) -> list[ConfiguredStream]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,12 @@ class _Answers:
         return JSONResponse({"message": f"Invalid json. {reason}", "validationErrors": []}, 422)
 
 
+def _methods(app: FastAPI, request: Request) -> str:
+    """Return the methods that the path of a request has, as the ``Allow`` header lists them."""
+    routes = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
+
+
 def install(app: FastAPI, *, config_api: bool = False) -> None:
     """Make ``app`` answer every error the way Airbyte does.
 
@@ -167,7 +174,8 @@ def install(app: FastAPI, *, config_api: bool = False) -> None:
             "_links": {"self": {"href": request.url.path, "templated": False}},
             "_embedded": {"errors": [{"message": str(error.detail)}]},
         }
-        return JSONResponse(body, error.status_code)
+        allowed = {"Allow": _methods(app, request)} if error.status_code == 405 else None
+        return JSONResponse(body, error.status_code, allowed)
 
     @app.exception_handler(Exception)
     async def on_fault(request: Request, error: Exception) -> JSONResponse:

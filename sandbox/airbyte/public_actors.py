@@ -8,10 +8,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sandbox.airbyte import catalog, registry, views
+from sandbox.airbyte import catalog, registry, responses, views
 from sandbox.airbyte import configuration as configurations
 from sandbox.airbyte.configuration import Redactor, secret_values
 from sandbox.airbyte.connectors.base import ConnectorError, Stream
+from sandbox.airbyte.description import errors
 from sandbox.airbyte.paging import page
 from sandbox.airbyte.problems import connector_failed, not_found, unprocessable
 from sandbox.airbyte.requests import ActorCreate, ActorPatch, ActorPut, Limit, Offset
@@ -26,7 +27,7 @@ def router(state: State) -> APIRouter:
     for kind in ("source", "destination"):
         _add_actors(routes, state, kind)
 
-    @routes.get("/streams")
+    @routes.get("/streams", response_model=list[responses.StreamProperties], responses=errors(404, 500))
     def streams(
         source_id: Annotated[UUID, Query(alias="sourceId")],
         destination_id: Annotated[UUID | None, Query(alias="destinationId")] = None,
@@ -72,11 +73,11 @@ def _add_workspaces(routes: APIRouter) -> None:
         "notifications": {},
     }
 
-    @routes.get("/workspaces")
+    @routes.get("/workspaces", response_model=responses.Page[responses.Workspace])
     def list_workspaces(request: Request, limit: Limit = 20, offset: Offset = 0) -> dict[str, Any]:
         return page(request, [workspace][offset : offset + limit], limit, offset)
 
-    @routes.get("/workspaces/{workspace_id}")
+    @routes.get("/workspaces/{workspace_id}", response_model=responses.Workspace, responses=errors(404))
     def get_workspace(workspace_id: UUID) -> dict[str, Any]:
         require_workspace(workspace_id)
         return workspace
@@ -103,6 +104,9 @@ def _without_type(kind: str, definition: registry.Definition, configuration: dic
 
 def _add_actors(routes: APIRouter, state: State, kind: str) -> None:
     store = state.store
+    model: type[responses.Source | responses.Destination] = (
+        responses.Source if kind == "source" else responses.Destination
+    )
 
     def save(actor: Actor, name: str, configuration: dict[str, Any]) -> dict[str, Any]:
         specification = actor.definition.specification
@@ -113,7 +117,7 @@ def _add_actors(routes: APIRouter, state: State, kind: str) -> None:
         store.update_actor(changed)
         return views.actor(changed)
 
-    @routes.get(f"/{kind}s")
+    @routes.get(f"/{kind}s", response_model=responses.Page[model])  # type: ignore[valid-type]  # one of two
     def list_actors(
         request: Request,
         limit: Limit = 20,
@@ -124,7 +128,7 @@ def _add_actors(routes: APIRouter, state: State, kind: str) -> None:
         shown = [views.actor(actor) for actor in store.actors(kind)[offset : offset + limit]] if here else []
         return page(request, shown, limit, offset)
 
-    @routes.post(f"/{kind}s")
+    @routes.post(f"/{kind}s", response_model=model, responses=errors(404, 422, 501))
     def create_actor(body: ActorCreate) -> dict[str, Any]:
         require_workspace(body.workspace_id)
         definition = _definition(store, kind, body)
@@ -132,21 +136,21 @@ def _add_actors(routes: APIRouter, state: State, kind: str) -> None:
         registry.refuse_invalid(definition, configuration)
         return views.actor(store.add_actor(kind, body.name, definition, configuration))
 
-    @routes.get(f"/{kind}s/{{actor_id}}")
+    @routes.get(f"/{kind}s/{{actor_id}}", response_model=model, responses=errors(404))
     def get_actor(actor_id: UUID) -> dict[str, Any]:
         return views.actor(store.actor(kind, str(actor_id)))
 
-    @routes.patch(f"/{kind}s/{{actor_id}}")
+    @routes.patch(f"/{kind}s/{{actor_id}}", response_model=model, responses=errors(404, 422, 501))
     def patch_actor(actor_id: UUID, body: ActorPatch) -> dict[str, Any]:
         actor = store.actor(kind, str(actor_id))
         configuration = configurations.merged(body.configuration or {}, actor.configuration)
         return save(actor, body.name or actor.name, configuration)
 
-    @routes.put(f"/{kind}s/{{actor_id}}")
+    @routes.put(f"/{kind}s/{{actor_id}}", response_model=model, responses=errors(404, 422, 501))
     def put_actor(actor_id: UUID, body: ActorPut) -> dict[str, Any]:
         return save(store.actor(kind, str(actor_id)), body.name, body.configuration)
 
-    @routes.delete(f"/{kind}s/{{actor_id}}", status_code=204)
+    @routes.delete(f"/{kind}s/{{actor_id}}", status_code=204, responses=errors(404))
     def delete_actor(actor_id: UUID) -> Response:
         store.actor(kind, str(actor_id))
         for connection in store.connections():

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sandbox.airbyte import catalog, views
+from sandbox.airbyte import catalog, responses, views
+from sandbox.airbyte.description import errors
 from sandbox.airbyte.paging import page
 from sandbox.airbyte.problems import not_implemented
 from sandbox.airbyte.public_actors import discover
@@ -31,7 +32,7 @@ def router(state: State) -> APIRouter:
     routes = APIRouter()
     store = state.store
 
-    @routes.get("/connections")
+    @routes.get("/connections", response_model=responses.Page[responses.Connection])
     def list_connections(
         request: Request,
         limit: Limit = 20,
@@ -42,7 +43,7 @@ def router(state: State) -> APIRouter:
         shown = [views.connection(item) for item in store.connections()[offset : offset + limit]] if here else []
         return page(request, shown, limit, offset)
 
-    @routes.post("/connections")
+    @routes.post("/connections", response_model=responses.Connection, responses=errors(404, 500, 501))
     def create_connection(body: ConnectionCreate) -> dict[str, Any]:
         source = store.actor("source", str(body.source_id))
         destination = store.actor("destination", str(body.destination_id))
@@ -52,11 +53,11 @@ def router(state: State) -> APIRouter:
         name = body.name or f"{source.name} → {destination.name}"
         return views.connection(store.add_connection(name, source.id, destination.id, stored))
 
-    @routes.get("/connections/{connection_id}")
+    @routes.get("/connections/{connection_id}", response_model=responses.Connection, responses=errors(404))
     def get_connection(connection_id: UUID) -> dict[str, Any]:
         return views.connection(store.connection(str(connection_id)))
 
-    @routes.patch("/connections/{connection_id}")
+    @routes.patch("/connections/{connection_id}", response_model=responses.Connection, responses=errors(404, 500, 501))
     def patch_connection(connection_id: UUID, body: ConnectionPatch) -> dict[str, Any]:
         before = store.connection(str(connection_id))
         ends = store.actor("source", before.source_id), store.actor("destination", before.destination_id)
@@ -64,7 +65,7 @@ def router(state: State) -> APIRouter:
         store.update_connection(changed)
         return views.connection(changed)
 
-    @routes.delete("/connections/{connection_id}", status_code=204)
+    @routes.delete("/connections/{connection_id}", status_code=204, responses=errors(404))
     def delete_connection(connection_id: UUID) -> Response:
         store.connection(str(connection_id))
         state.runner.cancel_connection(str(connection_id))

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 INT64_MAX = 2**63 - 1
 
+
+def _written_out(text: str) -> str:
+    if not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", text):
+        raise ValueError("must be a date and time in ISO 8601")
+    return text
+
+
 JobId = Annotated[int, Path(alias="jobId", ge=0, le=INT64_MAX)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Moment = Annotated[datetime, BeforeValidator(_written_out)]
+"""A date and time in ISO 8601, not a number of seconds."""
 NonEmpty = Annotated[str, Field(min_length=1)]
 ConnectionStatus = Literal["active", "inactive", "deprecated", "locked"]
 NamespaceDefinition = Literal["source", "destination", "custom_format"]
@@ -90,11 +101,17 @@ class StreamConfigurations(Body):
     streams: list[StreamConfiguration] | None = None
 
 
-class Schedule(Body):
-    """When a connection runs."""
+class ManualSchedule(Body):
+    """A connection that runs when it is told to."""
 
-    schedule_type: Literal["manual", "cron"]
-    cron_expression: str | None = None
+    schedule_type: Literal["manual"]
+
+
+class CronSchedule(Body):
+    """A connection that runs by the clock."""
+
+    schedule_type: Literal["cron"]
+    cron_expression: NonEmpty
 
 
 class ConnectionPatch(Body):
@@ -102,7 +119,7 @@ class ConnectionPatch(Body):
 
     name: str | None = None
     configurations: StreamConfigurations | None = None
-    schedule: Schedule | None = None
+    schedule: Annotated[ManualSchedule | CronSchedule, Field(discriminator="schedule_type")] | None = None
     status: ConnectionStatus | None = None
     namespace_definition: NamespaceDefinition | None = None
     namespace_format: str | None = None

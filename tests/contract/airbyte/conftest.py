@@ -1,19 +1,23 @@
-"""The server the contract is held against: the sandbox, and a real Airbyte where ``REAL_AIRBYTE_URL`` is set.
+"""The server the contract is held against: the sandbox's, and a real Airbyte where ``AIRBYTE_URL`` names its root.
 
-For the real one: ``REAL_AIRBYTE_URL``, ``REAL_AIRBYTE_CLIENT_ID``, ``REAL_AIRBYTE_CLIENT_SECRET``; with
-``REAL_AIRBYTE_CONNECTION_ID`` (a small connection that may be synced) its jobs are tested, with
-``REAL_AIRBYTE_CONFIG_URL`` the Config API, too.
+For the real one: ``AIRBYTE_URL``, ``AIRBYTE_CLIENT_ID``, ``AIRBYTE_CLIENT_SECRET``, ``AIRBYTE_CONFIG_URL`` (the root of
+the Config API) and ``AIRBYTE_CONNECTION_ID``: a small connection that may be synced and whose ends a second connection
+may be made of. What the tests create they delete.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import airbyte_api
+import psycopg
 import pytest
+from airbyte_api import models
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -27,19 +31,29 @@ class Target:
     client: services.Client
     client_id: str
     client_secret: str
-    connection_id: str | None
+    connection_id: str
+    hold: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Keeps a sync of the connection from ending as long as the context lasts; a real one takes its time by itself."""
+
+    def sdk(self, secret: str | None = None) -> airbyte_api.AirbyteAPI:
+        """Airbyte's own client, as the stock Airflow hook builds it."""
+        credentials = models.SchemeClientCredentials(
+            client_id=self.client_id, client_secret=secret or self.client_secret, token_url="v1/applications/token"
+        )
+        return airbyte_api.AirbyteAPI(
+            server_url=self.client.api, security=models.Security(client_credentials=credentials)
+        )
 
 
 def _real() -> Target:
-    url = os.environ["REAL_AIRBYTE_URL"].rstrip("/")
-    client_id, secret = os.environ["REAL_AIRBYTE_CLIENT_ID"], os.environ["REAL_AIRBYTE_CLIENT_SECRET"]
-    config_url = os.environ.get("REAL_AIRBYTE_CONFIG_URL")
-    client = services.Client(f"{url}/api/public/v1", config_url, client_id, secret)
-    return Target(client, client_id, secret, os.environ.get("REAL_AIRBYTE_CONNECTION_ID"))
+    url = os.environ["AIRBYTE_URL"].rstrip("/")
+    client_id, secret = os.environ["AIRBYTE_CLIENT_ID"], os.environ["AIRBYTE_CLIENT_SECRET"]
+    client = services.Client(f"{url}/api/public/v1", os.environ["AIRBYTE_CONFIG_URL"], client_id, secret)
+    return Target(client, client_id, secret, os.environ["AIRBYTE_CONNECTION_ID"])
 
 
 def _targets() -> list[str]:
-    return ["sandbox", "real"] if os.environ.get("REAL_AIRBYTE_URL") else ["sandbox"]
+    return ["sandbox", "real"] if os.environ.get("AIRBYTE_URL") else ["sandbox"]
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +72,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             target = client.actor("destination", lake.destination("contract/${STREAM_NAME}/"))
             streams = [{"name": "orders", "syncMode": "incremental_append", "cursorField": ["updated_at"]}]
             connection = client.connection(source, target, streams)
-            yield Target(client, server.client_id, server.client_secret, connection)
+
+            @contextmanager
+            def hold() -> Iterator[None]:
+                with psycopg.connect(postgres.dsn) as lock:
+                    lock.execute("lock table orders in access exclusive mode")
+                    yield
+
+            yield Target(client, server.client_id, server.client_secret, connection, hold)
     finally:
         server.stop()
 
