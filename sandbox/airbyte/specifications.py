@@ -125,6 +125,24 @@ DESTINATION_POSTGRES = _object(
     ["host", "port", "database", "schema", "username"],
 )
 
+DESTINATION_ELASTICSEARCH = _object(
+    {
+        "endpoint": {"type": "string", "pattern": "^https?://."},
+        "upsert": {**_FLAG, "default": True},
+        "pathPrefix": _TEXT,
+        "ca_certificate": _SECRET,
+        "authenticationMethod": _choice(
+            "method",
+            [
+                _tagged("method", "none", {}, []),
+                _tagged("method", "secret", {"apiKeyId": _TEXT, "apiKeySecret": _SECRET}, ["apiKeyId", "apiKeySecret"]),
+                _tagged("method", "basic", {"username": _TEXT, "password": _SECRET}, ["username", "password"]),
+            ],
+        ),
+    },
+    ["endpoint"],
+)
+
 _CHARACTER = {"type": "string", "minLength": 1, "maxLength": 1}
 _CSV = _tagged(
     "filetype",

@@ -64,7 +64,7 @@ COLUMNS: dict[str, tuple[str, str, str, Any, Any, Any]] = {
 # Type -> (the source's value as it was read, the type in which it is compared); by default the text of both.
 ORIGINALS = {
     "real": ("s.{}::double precision", "text"),
-    "char(4)": ("format('%s', s.{})", "text"),
+    "char(4)": ("case when s.{0} is not null then format('%s', s.{0}) end", "text"),
     "text[]": ("to_jsonb(s.{})", "jsonb"),
     "int[]": ("to_jsonb(s.{})", "jsonb"),
     "numeric(12,2)[]": ("to_jsonb(s.{}::text[])", "jsonb"),
