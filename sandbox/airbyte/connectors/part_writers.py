@@ -14,7 +14,7 @@ from sandbox.airbyte.connectors import envelope
 from sandbox.airbyte.connectors.arrow_types import to_arrow
 from sandbox.airbyte.connectors.base import Batch, Stream
 
-ROW_GROUP_BYTES = 64 * 1024 * 1024
+ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Upper bound of a row group in memory, whatever ``block_size_mb`` says: several syncs share one machine."""
 
 

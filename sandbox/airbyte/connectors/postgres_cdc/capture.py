@@ -19,7 +19,7 @@ from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot, S
 from sandbox.airbyte.connectors.postgres_cdc.snapshot import Snapshot
 from sandbox.airbyte.connectors.postgres_cdc.spool import Budget, Spool
 
-MEMORY_BYTES = 24 * 1024 * 1024
+MEMORY_BYTES = 4 * 1024 * 1024
 """Decoded changes beyond this wait on disk until the destination takes them."""
 MOST_MESSAGES = 1_000_000
 """A sync ends with the transaction that reaches so many messages; the rest comes with the next."""
