@@ -1,0 +1,137 @@
+"""The source by itself: bounds of a sync, what goes to disk, when the slot moves, how a read is stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, PlannedStream
+from sandbox.airbyte.connectors.postgres_cdc import capture
+from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
+from tests.sandbox.airbyte.change_data import ChangeData
+from tests.sandbox.airbyte.services import S3, Client, Postgres, wait_until
+
+
+@pytest.fixture
+def cdc(client: Client, postgres: Postgres, lake: S3) -> Iterator[ChangeData]:
+    data = ChangeData(postgres, lake, client)
+    yield data
+    data.drop()
+
+
+class Reads:
+    """Syncs of one table without a server around them."""
+
+    def __init__(self, cdc: ChangeData, spool: Path, **method: Any) -> None:
+        self.cdc = cdc
+        self.spool = spool
+        self.configuration = cdc.postgres.configuration(schemas=[cdc.schema], replication_method=cdc.method(**method))
+        self.state: dict[str, Any] | None = None
+        self.log: list[str] = []
+        self.source = self.new()
+
+    def new(self) -> PostgresCdcSource:
+        return PostgresCdcSource(self.configuration)
+
+    def sync(self, before_commit: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+        self.source = self.new()
+        stream = next(stream for stream in self.source.discover() if stream.name == "t")
+        configured = ConfiguredStream(stream, True, False, stream.default_cursor)
+        plan = PlannedStream(configured, self.state, 0)
+        try:
+            self.source.begin([plan], self.spool, lambda level, text: self.log.append(text))
+            reader = self.source.read(configured, self.state, lambda level, text: None)
+            before_commit()
+            records = [record for batch in reader.batches() for record in batch.to_pylist()]
+            self.state = reader.state()
+            self.source.committed()
+        finally:
+            self.source.close()
+        return records
+
+
+@pytest.fixture
+def reads(cdc: ChangeData, tmp_path: Path) -> Reads:
+    cdc.create("create table t (id int primary key, body text)")
+    found = Reads(cdc, tmp_path)
+    assert found.sync() == []
+    return found
+
+
+def test_a_sync_is_bounded_and_ends_with_a_transaction(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "MOST_MESSAGES", 20)
+    for first in range(0, 60, 12):
+        reads.cdc.execute(f"insert into t select n from generate_series({first}, {first + 11}) n")
+    batches = [[record["id"] for record in reads.sync()] for _ in range(4)]
+    assert [len(batch) for batch in batches] == [24, 24, 12, 0]
+    assert [record for batch in batches for record in batch] == list(range(60))
+    assert sum("the rest comes next" in line for line in reads.log) == 2
+
+
+def test_what_does_not_fit_into_memory_waits_on_disk(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "MEMORY_BYTES", 20_000)
+    reads.configuration["replication_method"]["queue_size"] = 100
+    reads.cdc.execute("insert into t select n, md5(n::text) from generate_series(1, 2000) n")
+    reads.cdc.execute("alter table t add column more int", "insert into t values (2001, 'x', 1)")
+    files: list[Path] = []
+    records = reads.sync(lambda: files.extend(reads.spool.iterdir()))
+    assert len(files) == 2
+    assert [record["id"] for record in records] == list(range(1, 2002))
+    assert "more" not in records[0]
+    assert records[-1]["more"] == 1
+    assert list(reads.spool.iterdir()) == []
+
+
+def test_the_slot_moves_when_the_records_are_safe_or_earlier_if_so_configured(cdc: ChangeData, tmp_path: Path) -> None:
+    cdc.create("create table t (id int primary key)")
+    for behaviour, moves_early in (("After loading Data in the destination", False), ("While reading Data", True)):
+        reads = Reads(cdc, tmp_path, lsn_commit_behaviour=behaviour)
+        reads.sync()
+        cdc.execute("delete from t", "insert into t values (1)")
+        before = cdc.position()
+        seen: list[int] = []
+        reads.sync(lambda seen=seen: seen.append(cdc.position()))  # type: ignore[misc]  # bound now, not later
+        assert (seen[0] > before) == moves_early
+        assert cdc.position() > before
+
+
+def test_a_sync_that_dies_before_its_commit_is_read_again(reads: Reads) -> None:
+    reads.cdc.execute("insert into t values (1)")
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reads.sync(die)
+    reads.cdc.execute("insert into t values (2)")
+    assert [record["id"] for record in reads.sync()] == [1, 2]
+
+
+def test_a_load_that_waits_for_a_transaction_can_be_stopped(cdc: ChangeData, tmp_path: Path) -> None:
+    cdc.create("create table t (id int primary key)")
+    reads = Reads(cdc, tmp_path)
+    with psycopg.connect(cdc.postgres.dsn) as other:
+        other.execute(f"insert into {cdc.schema}.t values (1)")
+        waiting = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
+
+        def stop() -> None:
+            wait_until(lambda: cdc.rows(waiting)[0][0], "the load waits")
+            reads.source.interrupt()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        with pytest.raises((ConnectorError, CancelledSync)):
+            reads.sync()
+        thread.join()
+
+
+def test_a_load_that_takes_too_long_is_given_up(cdc: ChangeData, tmp_path: Path) -> None:
+    cdc.create("create table t (id int primary key)", "insert into t select generate_series(1, 100)")
+    reads = Reads(cdc, tmp_path, initial_load_timeout_hours=0)
+    with pytest.raises(ConnectorError, match="the initial load took longer than 0 s"):
+        reads.sync()
