@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.sandbox.airbyte import services  # the repository has to be on the path first
+from tests.sandbox.airbyte.change_data import ChangeData
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,14 @@ def schema(postgres: services.Postgres) -> str:
     name = f"s{uuid.uuid4().hex[:8]}"
     postgres.execute(f"create schema {name}")
     return name
+
+
+@pytest.fixture
+def cdc(client: services.Client, postgres: services.Postgres, lake: services.S3) -> Iterator[ChangeData]:
+    """A schema whose changes are read."""
+    data = ChangeData(postgres, lake, client)
+    yield data
+    data.drop()
 
 
 @pytest.fixture

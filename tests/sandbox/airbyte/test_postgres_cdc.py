@@ -1,24 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-import pytest
+import pyarrow.parquet as pq
 
 from tests.sandbox.airbyte.change_data import ChangeData
-from tests.sandbox.airbyte.services import S3, Client, Postgres
 
 ORDERS = "create table orders (order_id bigint primary key, amount numeric(12,2), status text, at timestamptz)"
-
-
-@pytest.fixture
-def cdc(client: Client, postgres: Postgres, lake: S3) -> Iterator[ChangeData]:
-    data = ChangeData(postgres, lake, client)
-    yield data
-    data.drop()
 
 
 def values(records: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
@@ -81,15 +73,15 @@ def test_types_of_the_snapshot_and_of_the_changes_are_the_same(cdc: ChangeData) 
     columns = {
         "id": "int", "big": "bigint", "amount": "numeric(12,2)", "free": "numeric", "ratio": "real", "flag": "boolean",
         "day": "date", "at": "timestamp", "zoned": "timestamptz", "clock": "time", '"quoted ""N"': "text",
-        "note": "char(5)", "doc": "jsonb", "u": "uuid", "tags": "text[]", "counts": "int[]", "raw": "bytea",
-        "span": "interval",
+        "note": "char(5)", "doc": "jsonb", "u": "uuid", "tags": "text[]", "fees": "numeric(6,2)[]", "counts": "int[]",
+        "raw": "bytea", "span": "interval",
     }  # fmt: skip
     declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     value = (
         "9007199254740993, 1234.56, 1.123456789012345678901234567890, 0.5, true, '2026-02-03', "
         "'2026-02-03 04:05:06.789012', '2026-02-03 04:05:06+02', '23:59:59.5', E'a,\"b\"\\n\\tü\\\\', 'x', "
         "'{\"a\": 1}', "
-        "'11111111-2222-3333-4444-555555555555', '{a,NULL,\"b,c\"}', '{1,NULL}', '\\x00ff', '1 day 2 hours'"
+        "'11111111-2222-3333-4444-555555555555', '{a,NULL,\"b,c\"}', '{1.50}', '{1,NULL}', '\\x00ff', '1 day 2 hours'"
     )
     cdc.create(
         f"create table kinds ({declared}, primary key (id))",
@@ -102,6 +94,13 @@ def test_types_of_the_snapshot_and_of_the_changes_are_the_same(cdc: ChangeData) 
     cdc.sync()
     loaded, changed = cdc.tables("kinds")
     assert loaded.schema == changed.schema
+    source = cdc.client.actor("source", cdc.postgres.configuration(schemas=[cdc.schema]))
+    target = cdc.client.actor("destination", cdc.lake.destination(f"{cdc.schema}/full/${{STREAM_NAME}}/"))
+    cdc.client.sync(cdc.client.connection(source, target, [{"name": "kinds"}]))
+    refreshed = pq.read_table(io.BytesIO(cdc.lake.body(cdc.lake.keys(f"bronze/landing/{cdc.schema}/full/")[0])))
+    assert refreshed.schema == pa.schema(field for field in loaded.schema if not field.name.startswith("_ab_cdc"))
+    own = [name for name in refreshed.schema.names if not name.startswith("_airbyte")]
+    assert refreshed.select(own).sort_by("id").slice(2).to_pylist() == changed.select(own).to_pylist()
     first, second = cdc.landed("kinds")[:2], cdc.landed("kinds")[2:]
     for before, after in zip(first, second, strict=True):
         same = {name for name in before if not name.startswith("_ab_cdc") and name != "id"}

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
-import pytest
 
 from tests.sandbox.airbyte.change_data import ChangeData
-from tests.sandbox.airbyte.services import S3, Client, Postgres, wait_until
+from tests.sandbox.airbyte.services import wait_until
 
 WRITERS = 4
-
-
-@pytest.fixture
-def cdc(client: Client, postgres: Postgres, lake: S3) -> Iterator[ChangeData]:
-    data = ChangeData(postgres, lake, client)
-    yield data
-    data.drop()
 
 
 def write(cdc: ChangeData, seed: int, stop: threading.Event) -> int:

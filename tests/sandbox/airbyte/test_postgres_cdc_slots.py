@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg
 import pytest
 
 from tests.sandbox.airbyte.change_data import ChangeData
-from tests.sandbox.airbyte.services import S3, Client, Postgres, wait_until
+from tests.sandbox.airbyte.services import S3, Client, wait_until
 
 ORDERS = "create table orders (order_id bigint primary key, status text)"
-
-
-@pytest.fixture
-def cdc(client: Client, postgres: Postgres, lake: S3) -> Iterator[ChangeData]:
-    data = ChangeData(postgres, lake, client)
-    yield data
-    data.drop()
 
 
 @pytest.fixture

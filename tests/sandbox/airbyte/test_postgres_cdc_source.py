@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,7 @@ from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, Con
 from sandbox.airbyte.connectors.postgres_cdc import capture
 from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
 from tests.sandbox.airbyte.change_data import ChangeData
-from tests.sandbox.airbyte.services import S3, Client, Postgres, wait_until
-
-
-@pytest.fixture
-def cdc(client: Client, postgres: Postgres, lake: S3) -> Iterator[ChangeData]:
-    data = ChangeData(postgres, lake, client)
-    yield data
-    data.drop()
+from tests.sandbox.airbyte.services import wait_until
 
 
 class Reads:

@@ -14,10 +14,10 @@ import pyarrow as pa
 from sandbox.airbyte.connectors.base import ConfiguredStream, Log, PlannedStream
 from sandbox.airbyte.connectors.postgres_cdc import records
 from sandbox.airbyte.connectors.postgres_cdc.messages import Changes, Decoder
-from sandbox.airbyte.connectors.postgres_cdc.records import Field
 from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot, SlotStatus, lsn_text
 from sandbox.airbyte.connectors.postgres_cdc.snapshot import Snapshot
 from sandbox.airbyte.connectors.postgres_cdc.spool import Budget, Spool
+from sandbox.airbyte.connectors.postgres_types import Column
 
 MEMORY_BYTES = 4 * 1024 * 1024
 """Decoded changes beyond this wait on disk until the destination takes them."""
@@ -155,7 +155,7 @@ class Capture:
             return
         assert self._snapshot is not None
         fields = [
-            Field(column.name, column.type_name, column.type_modifier)
+            Column(column.name, column.type_name, column.type_modifier)
             for column in stream.published.columns
             if self._wanted(stream, column.name)
         ]
@@ -250,7 +250,7 @@ class Capture:
         fields = []
         for column in changes.relation.columns:
             type_name = self._type_names.get(column.type_oid) or records.type_name(column.type_oid)
-            fields.append(Field(column.name, type_name, column.type_modifier))
+            fields.append(Column(column.name, type_name, column.type_modifier))
         wanted = [number for number, field in enumerate(fields) if self._wanted(stream, field.name)]
         try:
             batch = records.changes(changes, rows, fields, wanted, stream.snapshot_position, self._lossy(stream))

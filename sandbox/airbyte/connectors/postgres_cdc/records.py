@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from psycopg.adapt import Transformer
 from sandbox.airbyte.connectors.postgres_cdc.messages import Changes
 from sandbox.airbyte.connectors.postgres_cdc.text_types import arrow_type, convert
 from sandbox.airbyte.connectors.postgres_cdc.tuples import Positions
+from sandbox.airbyte.connectors.postgres_types import Column
 
 LSN, UPDATED_AT, DELETED_AT = "_ab_cdc_lsn", "_ab_cdc_updated_at", "_ab_cdc_deleted_at"
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -33,15 +33,6 @@ class UnavailableValue(Exception):
     """A column that is not text has a value that the log does not hold."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """A column and PostgreSQL's name of its type."""
-
-    name: str
-    type_name: str
-    modifier: int
-
-
 def type_name(oid: int) -> str:
     """Return PostgreSQL's name of a built-in type; ``text`` for others, which land as text."""
     info = Transformer().adapters.types.get(oid)
@@ -51,7 +42,7 @@ def type_name(oid: int) -> str:
 
 
 def changes(
-    of: Changes, rows: Positions, fields: list[Field], wanted: list[int], snapshot_position: int, lossy: Lossy
+    of: Changes, rows: Positions, fields: list[Column], wanted: list[int], snapshot_position: int, lossy: Lossy
 ) -> Any:
     """Return changes as records.
 
@@ -90,7 +81,7 @@ def changes(
     return _batch(names, arrays, [pa.array(lsn), moments, deleted_at])
 
 
-def snapshot(batch: Any, fields: list[Field], position: int, taken_at: int, lossy: Lossy) -> Any:
+def snapshot(batch: Any, fields: list[Column], position: int, taken_at: int, lossy: Lossy) -> Any:
     """Return rows of an initial load as records.
 
     Args:
@@ -104,9 +95,9 @@ def snapshot(batch: Any, fields: list[Field], position: int, taken_at: int, loss
     return _batch(fields, arrays, _constant(batch.num_rows, position, taken_at, deleted=False))
 
 
-def truncation(fields: list[Field], position: int, taken_at: int) -> Any:
+def truncation(fields: list[Column], position: int, taken_at: int) -> Any:
     """Return the record that ends every version of every row before ``position``: a delete without key."""
-    arrays = [pa.nulls(1, arrow_type(field.type_name, field.modifier)) for field in fields]
+    arrays = [pa.nulls(1, arrow_type(field)) for field in fields]
     return _batch(fields, arrays, _constant(1, position, taken_at, deleted=True))
 
 
@@ -119,13 +110,13 @@ def _constant(rows: int, position: int, taken_at: int, *, deleted: bool) -> list
     ]
 
 
-def _batch(fields: list[Field], arrays: list[Any], added: list[Any]) -> Any:
-    schema = [pa.field(field.name, arrow_type(field.type_name, field.modifier)) for field in fields]
+def _batch(fields: list[Column], arrays: list[Any], added: list[Any]) -> Any:
+    schema = [pa.field(field.name, arrow_type(field)) for field in fields]
     return pa.RecordBatch.from_arrays([*arrays, *added], schema=pa.schema([*schema, *_ADDED]))
 
 
-def _converted(texts: Any, field: Field, lossy: Lossy) -> Any:
-    values, lost = convert(texts, field.type_name, field.modifier)
+def _converted(texts: Any, field: Column, lossy: Lossy) -> Any:
+    values, lost = convert(texts, field)
     if lost:
         lossy(field.name, lost)
     return values

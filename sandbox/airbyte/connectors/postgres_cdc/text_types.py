@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
+
+from sandbox.airbyte.connectors.postgres_types import Column
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("int2", "int4", "int8", "oid"), pa.int64()),
@@ -22,7 +23,7 @@ _TYPES: dict[str, Any] = {
 }
 _LIST_ITEMS: dict[str, tuple[Any, int]] = {
     **dict.fromkeys(("_int2", "_int4", "_int8"), (pa.int64(), 1016)),
-    **dict.fromkeys(("_float4", "_float8", "_numeric"), (pa.float64(), 1022)),
+    **dict.fromkeys(("_float4", "_float8"), (pa.float64(), 1022)),
     "_bool": (pa.bool_(), 1000),
 }
 """Array type -> (type of the items that land, oid of the array type whose text psycopg reads)."""
@@ -38,37 +39,28 @@ SESSION = {
 """Settings that decide how PostgreSQL writes values; every session that reads some has to have them."""
 
 
-def arrow_type(type_name: str, modifier: int) -> Any:
-    """Return the Arrow type in which a column lands.
-
-    Args:
-        type_name: PostgreSQL's name of the type, an array's with a leading underscore.
-        modifier: the type's modifier, -1 if it has none.
-    """
-    if type_name.startswith("_"):
-        return pa.list_(_LIST_ITEMS.get(type_name, _TEXT_ARRAY)[0])
-    if type_name == "numeric":
-        precision, scale = _numeric(modifier)
-        return pa.decimal128(precision, scale) if precision else pa.string()
-    return _TYPES.get(type_name, pa.string())
+def arrow_type(column: Column) -> Any:
+    """Return the Arrow type in which a column lands: the one that a full refresh of it has."""
+    if column.type_name.startswith("_"):
+        return pa.list_(_LIST_ITEMS.get(column.type_name, _TEXT_ARRAY)[0])
+    return column.decimal or _TYPES.get(column.type_name, pa.string())
 
 
-def convert(texts: Any, type_name: str, modifier: int) -> tuple[Any, int]:
+def convert(texts: Any, column: Column) -> tuple[Any, int]:
     """Return values in their column's type.
 
     Args:
         texts: Arrow array of PostgreSQL's texts.
-        type_name: as in :func:`arrow_type`.
-        modifier: as in :func:`arrow_type`.
+        column: the column.
 
     Returns:
         The values, and how many of them are null because the type cannot hold them (``infinity``, years beyond 9999).
     """
-    kind = arrow_type(type_name, modifier)
+    kind = arrow_type(column)
     if pa.types.is_string(kind):
         return texts, 0
     if pa.types.is_list(kind):
-        return _lists(texts, type_name, kind), 0
+        return _lists(texts, column.type_name, kind), 0
     try:
         return _cast(texts, kind), 0
     except pa.ArrowInvalid:
@@ -100,26 +92,16 @@ def _lists(texts: Any, type_name: str, kind: Any) -> Any:
 
 
 def _plain(items: Any) -> Any:
-    """Flatten nested arrays (PostgreSQL's array types have no dimensions) and let numbers be floats."""
+    """Flatten nested arrays: PostgreSQL's array types have no dimensions."""
     flat = []
     for item in items:
         if isinstance(item, list):
             flat.extend(_plain(item))
         else:
-            flat.append(float(item) if isinstance(item, Decimal) else item)
+            flat.append(item)
     return flat
 
 
 @lru_cache(maxsize=8)
 def _array_loader(oid: int) -> Any:
     return Transformer().get_loader(oid, Format.TEXT).load
-
-
-def _numeric(modifier: int) -> tuple[int, int]:
-    """Return precision and scale of a ``numeric``; (0, 0) if Arrow's decimals cannot hold all of its values."""
-    if modifier < 4:
-        return 0, 0
-    precision, scale = ((modifier - 4) >> 16) & 0xFFFF, (modifier - 4) & 0x7FF
-    if scale >= 1024:  # negative scales: 11 bits, two's complement
-        scale -= 2048
-    return (precision, scale) if precision <= 38 and 0 <= scale <= precision else (0, 0)
