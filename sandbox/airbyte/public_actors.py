@@ -27,7 +27,7 @@ def router(state: State) -> APIRouter:
     for kind in ("source", "destination"):
         _add_actors(routes, state, kind)
 
-    @routes.get("/streams", response_model=list[responses.StreamProperties], responses=errors(404, 500))
+    @routes.get("/streams", response_model=list[responses.StreamProperties], responses=errors(404, 500, 501))
     def streams(
         source_id: Annotated[UUID, Query(alias="sourceId")],
         destination_id: Annotated[UUID | None, Query(alias="destinationId")] = None,
@@ -46,7 +46,8 @@ def discover(source: Actor) -> list[Stream]:
     """Ask a source for its streams.
 
     Raises:
-        Problem: 500 with the connector's message if the source cannot be reached, as the real API answers.
+        Problem: 500 with the connector's message if the source cannot be reached, as the real API answers; 501 if it is
+            one that this server cannot run.
     """
     secrets = secret_values(source.configuration, source.definition.specification)
     try:

@@ -24,7 +24,7 @@ from sandbox.airbyte.declarative.source import DeclarativeSource
 from sandbox.airbyte.problems import not_implemented, unknown_value, unprocessable
 
 _ELSEWHERE = {
-    "source": {"mysql", "mongodb-v2", "mssql", "file", "faker", "oracle", "snowflake", "bigquery", "google-sheets"},
+    "source": {"file", "faker", "oracle", "snowflake", "bigquery", "google-sheets"},
     "destination": {"mysql", "snowflake", "bigquery", "s3-data-lake", "gcs", "duckdb"},
 }
 """Connectors that Airbyte is known to have and this server has not: they get 501, not "no such thing"."""
@@ -77,6 +77,35 @@ SOURCE_S3 = Definition(
     "4.16.1",
     specifications.SOURCE_S3,
 )
+SOURCE_MYSQL = Definition(
+    "435bb9a5-7887-4809-aa58-28c27df0d7ad",
+    "source",
+    "mysql",
+    "MySQL",
+    "airbyte/source-mysql",
+    "3.6.1",
+    specifications.SOURCE_MYSQL,
+)
+SOURCE_MONGODB = Definition(
+    "b2e713cd-cc36-4c0a-b5bd-b47cb8a0561e",
+    "source",
+    "mongodb-v2",
+    "MongoDb",
+    "airbyte/source-mongodb-v2",
+    "1.2.5",
+    specifications.SOURCE_MONGODB,
+)
+SOURCE_MSSQL = Definition(
+    "b5ea17b1-f170-46dc-bc31-cc744ca984c1",
+    "source",
+    "mssql",
+    "Microsoft SQL Server (MSSQL)",
+    "airbyte/source-mssql",
+    "4.1.27",
+    specifications.SOURCE_MSSQL,
+)
+KEPT_ONLY = (SOURCE_MYSQL, SOURCE_MONGODB, SOURCE_MSSQL)
+"""Sources whose configuration is checked and kept, so that the same declarations apply here; they cannot run."""
 DESTINATION_S3 = Definition(
     "4816b78f-1489-44c1-9060-4b19d5fa9362",
     "destination",
@@ -107,7 +136,7 @@ DESTINATION_ELASTICSEARCH = Definition(
     specifications.DESTINATION_ELASTICSEARCH,
     sync_modes=("append", "overwrite"),
 )
-BUILT_IN = (SOURCE_POSTGRES, SOURCE_S3, DESTINATION_S3, DESTINATION_POSTGRES, DESTINATION_ELASTICSEARCH)
+BUILT_IN = (SOURCE_POSTGRES, SOURCE_S3, *KEPT_ONLY, DESTINATION_S3, DESTINATION_POSTGRES, DESTINATION_ELASTICSEARCH)
 
 
 def declarative(definition_id: str, name: str, manifest: dict[str, Any], version: int) -> Definition:
@@ -172,7 +201,16 @@ def unsupported(definition: Definition, configuration: dict[str, Any]) -> list[s
 
 
 def source(definition: Definition, configuration: dict[str, Any]) -> Source:
-    """Return a source that runs with this configuration."""
+    """Return a source that runs with this configuration.
+
+    Raises:
+        Problem: 501 if this server keeps configurations of such sources and cannot run them.
+    """
+    if definition in KEPT_ONLY:
+        raise not_implemented(
+            f"source connector {definition.type!r} is not supported by this server: it keeps and checks the "
+            "configuration, a real Airbyte runs it."
+        )
     if definition.manifest is not None:
         return DeclarativeSource(Manifest.parse(definition.manifest), configuration)
     if definition is SOURCE_POSTGRES:

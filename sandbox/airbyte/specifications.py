@@ -104,6 +104,102 @@ SOURCE_POSTGRES = _object(
     ["host", "port", "database", "username"],
 )
 
+_PORT = {"type": "integer", "minimum": 0, "maximum": 65536}
+_INVALID_POSITION = {"enum": ["Fail sync", "Re-sync data"]}
+_CHANGES = {"invalid_cdc_cursor_position_behavior": _INVALID_POSITION, "initial_load_timeout_hours": _COUNT}
+
+SOURCE_MYSQL = _object(
+    {
+        "host": _NAME,
+        "port": {**_PORT, "default": 3306},
+        "database": _NAME,
+        "username": _NAME,
+        "password": _SECRET,
+        "ssl_mode": _choice(
+            "mode",
+            [_tagged("mode", mode, {}, []) for mode in ("preferred", "required")]
+            + [
+                _tagged("mode", mode, {**_SSL_CERTIFICATES}, ["ca_certificate"])
+                for mode in ("verify_ca", "verify_identity")
+            ],
+        ),
+        "tunnel_method": _TUNNEL,
+        "jdbc_url_params": _TEXT,
+        "replication_method": _choice(
+            "method",
+            [
+                _tagged("method", "STANDARD", {}, []),
+                _tagged("method", "CDC", {"server_timezone": _TEXT, **_CHANGES}, []),
+            ],
+        ),
+        "checkpoint_target_interval_seconds": _COUNT,
+        "max_db_connections": _COUNT,
+        "check_privileges": _FLAG,
+    },
+    ["host", "port", "database", "username", "replication_method"],
+)
+
+_MONGODB = {
+    "connection_string": {"type": "string", "pattern": r"^mongodb(\+srv)?://."},
+    "databases": {"type": "array", "items": _NAME, "minItems": 1},
+    "username": _NAME,
+    "password": _SECRET,
+    "auth_source": _NAME,
+    "schema_enforced": _FLAG,
+}
+_LOG_IN = ["username", "password", "auth_source"]
+SOURCE_MONGODB = _object(
+    {
+        "database_config": _choice(
+            "cluster_type",
+            [
+                _tagged("cluster_type", "ATLAS_REPLICA_SET", _MONGODB, ["connection_string", "databases", *_LOG_IN]),
+                _tagged("cluster_type", "SELF_MANAGED_REPLICA_SET", _MONGODB, ["connection_string", "databases"]),
+            ],
+        ),
+        "initial_waiting_seconds": _COUNT,
+        "queue_size": _COUNT,
+        "discover_sample_size": _COUNT,
+        "update_capture_mode": {"enum": ["Lookup", "Post Image"]},
+        **_CHANGES,
+    },
+    ["database_config"],
+)
+
+SOURCE_MSSQL = _object(
+    {
+        "host": _NAME,
+        "port": {**_PORT, "default": 1433},
+        "database": _NAME,
+        "schemas": {"type": "array", "items": _NAME, "uniqueItems": True, "default": ["dbo"]},
+        "username": _NAME,
+        "password": _SECRET,
+        "jdbc_url_params": _TEXT,
+        "tunnel_method": _TUNNEL,
+        "ssl_method": _choice(
+            "ssl_method",
+            [
+                _tagged("ssl_method", "unencrypted", {}, []),
+                _tagged("ssl_method", "encrypted_trust_server_certificate", {}, []),
+                _tagged(
+                    "ssl_method",
+                    "encrypted_verify_certificate",
+                    {"hostNameInCertificate": _TEXT, "certificate": _SECRET},
+                    [],
+                ),
+            ],
+        ),
+        "replication_method": _choice(
+            "method",
+            [
+                _tagged("method", "STANDARD", {}, []),
+                _tagged("method", "CDC", {"initial_waiting_seconds": _COUNT, "queue_size": _COUNT, **_CHANGES}, []),
+            ],
+        ),
+    },
+    ["host", "port", "database", "username", "password"],
+)
+
 DESTINATION_POSTGRES = _object(
     {
         "host": _NAME,

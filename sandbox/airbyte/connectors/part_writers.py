@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sandbox.airbyte.connectors import envelope
@@ -16,6 +17,7 @@ from sandbox.airbyte.connectors.base import Batch, Stream
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Upper bound of a row group in memory, whatever ``block_size_mb`` says: several syncs share one machine."""
+DICTIONARY_SAMPLE_ROWS = 20_000
 
 
 class PartWriter(Protocol):
@@ -81,8 +83,7 @@ class ParquetWriter:
         self._schema: Any = None
         self._sink: Any = None
         self._writer: Any = None
-        self._pending: list[Any] = []
-        self._pending_bytes = 0
+        self._group_rows = 0
 
     @property
     def is_open(self) -> bool:
@@ -104,17 +105,18 @@ class ParquetWriter:
         return isinstance(batch, list) or self._schema is None or self._schema == _schema(batch)
 
     def write(self, batch: Batch) -> int:
-        """Add records; a full row group goes to the file."""
+        """Encode records; a full row group goes to the file."""
         if isinstance(batch, list):
             batch = to_arrow(batch, self._stream.json_schema, self._stream.name)
         if self._schema is None:
             self._schema = _schema(batch)
         added = envelope.columns(batch.num_rows, time.time_ns() // 1_000_000, self._generation_id, self._sync_id)
         whole = pa.RecordBatch.from_arrays([*added, *batch.columns], schema=self._schema)
-        self._pending.append(whole)
-        self._pending_bytes += whole.nbytes
-        if self._pending_bytes >= self._group_bytes:
-            self._flush()
+        if self._writer is None:
+            dictionary = repetitive(whole) if self._dictionary else False
+            self._writer = pq.ParquetWriter(self._sink, self._schema, use_dictionary=dictionary, **self._options)
+            self._group_rows = max(self._group_bytes * whole.num_rows // whole.nbytes, 1)
+        self._writer.write_batch(whole, row_group_size=self._group_rows)
         return int(batch.nbytes)
 
     def close(self) -> None:
@@ -122,24 +124,21 @@ class ParquetWriter:
         if self._sink is None:
             return
         try:
-            self._flush()
             if self._writer is not None:
                 self._writer.close()
         finally:
             self._sink.close()
             self._sink = self._writer = None
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        if self._writer is None:
-            # A dictionary of unique ids is built, found too large and thrown away: wasted work on the widest column.
-            names = [name for name in self._schema.names if name not in ("_airbyte_raw_id", "_airbyte_meta")]
-            dictionary: bool | list[str] = names if self._dictionary else False
-            self._writer = pq.ParquetWriter(self._sink, self._schema, use_dictionary=dictionary, **self._options)
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
-        self._pending, self._pending_bytes = [], 0
-        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+def repetitive(batch: pa.RecordBatch) -> list[str]:
+    """Return the columns for which a dictionary pays: of unique values it is built, found too large and thrown away."""
+    sample = batch.slice(0, DICTIONARY_SAMPLE_ROWS)
+    return [
+        field.name
+        for field, values in zip(sample.schema, sample.columns, strict=True)
+        if not pa.types.is_nested(field.type) and 2 * pc.count_distinct(values).as_py() <= sample.num_rows
+    ]
 
 
 def _schema(batch: pa.RecordBatch) -> pa.Schema:

@@ -40,6 +40,8 @@ _SCALARS: dict[str, tuple[dict[str, Any], str]] = {
 _ARRAY_ELEMENTS = {"int2", "int4", "int8", "float4", "float8", "numeric", "bool"}
 _CURSORS = set(_SCALARS) - {"bool"} | {"text", "uuid"}
 _INT64_DIGITS = 18
+_SHORT = {"int2": pa.int64(), "int4": pa.int64(), "float4": pa.float64()}
+"""Types that are widened here: it is cheaper than in the server, and less to send."""
 _FIRST = {"date": -2_440_589, "timestamp": -211_000_000_000_000_000, "timestamptz": -211_000_000_000_000_000}
 """Before 4713 BC, where PostgreSQL's calendar begins: the driver lets infinity and what it cannot hold end up there."""
 
@@ -94,7 +96,7 @@ class Column:
             read_as = f"{_SCALARS[element][1]}[]" if element in _ARRAY_ELEMENTS else "text[]"
         else:
             read_as = "numeric" if self.decimal is not None else _SCALARS.get(self.type_name, (_STRING, "text"))[1]
-        if read_as == self.type_name:
+        if read_as == self.type_name or self.type_name in _SHORT:
             return name
         return sql.SQL("{}::{} as {}").format(name, sql.SQL(read_as), name)
 
@@ -118,6 +120,8 @@ class Column:
         if self.decimal is not None:
             texts = values.storage
             return pc.if_else(pc.equal(texts, "nan"), pa.scalar(None, pa.string()), texts).cast(self.decimal)
+        if self.type_name in _SHORT:
+            return values.cast(_SHORT[self.type_name])
         first = _FIRST.get(self.type_name)
         if first is None:
             return values

@@ -20,7 +20,7 @@ from tests.sandbox.airbyte.services import S3, Airbyte, Client, Postgres
         pytest.param({"ssl_mode": {"mode": "sometimes"}}, 422, "ssl_mode.mode", id="unknown mode"),
         pytest.param({"replication_method": {"method": "CDC"}}, 422, "replication_method.replication_slot", id="cdc"),
         pytest.param({"jdbc_url_params": "a=b"}, 501, "jdbc_url_params", id="jdbc parameters not here"),
-        pytest.param({"sourceType": "mysql"}, 501, "mysql", id="connector not here"),
+        pytest.param({"sourceType": "oracle"}, 501, "oracle", id="connector not here"),
         pytest.param({"sourceType": "carrier-pigeon"}, 400, "carrier-pigeon", id="no such connector"),
         pytest.param({"sourceType": None}, 422, "sourceType", id="no connector"),
     ],
@@ -63,6 +63,63 @@ def test_s3_destinations_are_refused_by_field(
     problem = client.actor("destination", configuration, status)
     assert named in problem["data"]["message"]
     assert lake.secret not in json.dumps(problem)
+
+
+LOG_IN = {"host": "db.example.invalid", "database": "shop", "username": "cdc", "password": "never-shown-again"}
+MONGODB = {
+    "cluster_type": "SELF_MANAGED_REPLICA_SET",
+    "connection_string": "mongodb://db.example.invalid:27017/?replicaSet=rs0",
+    "databases": ["shop"],
+}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "wrong", "named"),
+    [
+        pytest.param(
+            {"sourceType": "mysql", **LOG_IN, "port": 3306, "replication_method": {"method": "CDC"}},
+            {"replication_method": {"method": "LOG_BASED"}},
+            "replication_method.method",
+            id="mysql",
+        ),
+        pytest.param(
+            {"sourceType": "mongodb-v2", "database_config": MONGODB, "initial_waiting_seconds": 120},
+            {"database_config": {**MONGODB, "cluster_type": "ATLAS_REPLICA_SET"}},
+            "database_config.username",
+            id="mongodb",
+        ),
+        pytest.param(
+            {
+                "sourceType": "mssql",
+                **LOG_IN,
+                "port": 1433,
+                "replication_method": {"method": "CDC", "initial_waiting_seconds": 120},
+            },
+            {"ssl_method": {"ssl_method": "sometimes"}},
+            "ssl_method.ssl_method",
+            id="mssql",
+        ),
+    ],
+)
+def test_sources_that_only_a_real_airbyte_runs_are_checked_and_kept(
+    client: Client, lake: S3, configuration: dict[str, Any], wrong: dict[str, Any], named: str
+) -> None:
+    problem = client.actor("source", {**configuration, **wrong}, 422)
+    assert named in problem["data"]["message"]
+    source = client.actor("source", configuration)
+    assert "never-shown-again" not in json.dumps(source)
+    kept = client.get(f"sources/{source['sourceId']}")["configuration"]
+    assert {name: value for name, value in kept.items() if name != "password"} == {
+        name: value for name, value in configuration.items() if name != "password"
+    }
+    target = client.actor("destination", lake.destination("kept/${STREAM_NAME}/"))
+    ends = {"sourceId": source["sourceId"], "destinationId": target["destinationId"]}
+    for problem in (client.get("streams", 501, sourceId=source["sourceId"]), client.post("connections", ends, 501)):
+        assert "not supported by this server" in problem["data"]["message"]
+        assert configuration["sourceType"] in problem["data"]["message"]
+    checked = client.configuration("sources/check_connection", {"sourceId": source["sourceId"]})
+    assert checked["status"] == "failed"
+    assert "not supported by this server" in checked["message"]
 
 
 def test_secrets_are_masked_and_a_mask_sent_back_keeps_the_secret(client: Client, postgres: Postgres) -> None:
