@@ -30,6 +30,9 @@ status: ## what runs, where, and how much memory it takes
 reset: ## stop it and delete all its data (asks first, unless FORCE=1)
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox reset; else rm -rf var; fi
 
+connections: ## what setting the platform up would change in Airbyte, field by field; ARGS=apply changes it
+	@$(PYTHON) -m sandbox run $(PYTHON) -m lakehouse.setup.airbyte $(or $(ARGS),plan)
+
 dashboards: ## write what was changed on Superset's pages back into include/superset/assets, for `git diff`
 	@$(PYTHON) -m sandbox run $(PYTHON) -m superset_provider.assets export include/superset/assets
 

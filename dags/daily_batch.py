@@ -20,13 +20,11 @@ from dremio_provider.operators.reflections import DremioRefreshReflectionsOperat
 from dremio_provider.profiles import DremioProfileMapping
 from lakehouse.config import load_dashboards, load_plan, load_reflections, load_streams
 from lakehouse.services import require
-from lakehouse_airbyte.operators import AirbyteRunSyncOperator
+from lakehouse_airbyte.tasks import BATCH_DATE, record_syncs, show_to_dremio, sync_source, write_partitions
 from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
 DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parent.parent / "dbt")
 DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
-BATCH_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
-"""The day a run belongs to. A run triggered by hand may have no logical date; the template then lacks the name."""
 
 plan = load_plan()
 streams = load_streams()
@@ -87,48 +85,6 @@ once_dbt_has_spoken = ExceptionRetryPolicy(
 )
 
 
-def sync(connection: str, **arguments: Any) -> AirbyteRunSyncOperator:
-    """Return the task that runs one Airbyte connection, named as ``include/airbyte`` names it, to its end."""
-    return AirbyteRunSyncOperator(
-        task_id=f"sync_{connection}",
-        airbyte_conn_id="airbyte_default",
-        config_conn_id="airbyte_config",
-        connection_id=f"{{{{ var.json.airbyte_connections.{connection} }}}}",
-        wait_seconds=1,
-        timeout=3600,
-        stalled_after=900,
-        execution_timeout=timedelta(hours=1, minutes=5),
-        pre_execute=require("airbyte_default"),
-        **arguments,
-    )
-
-
-@task(pre_execute=require("airbyte_config", "elasticsearch_default", "lake_s3"))
-def record_syncs(connections: list[str]) -> list[dict[str, Any]]:
-    """Keep what the syncs said and where they stopped: log lines in Elasticsearch and the lake, state in PostgreSQL."""
-    from lakehouse.syncs import record_latest_sync
-
-    return [record_latest_sync(connection) for connection in connections]
-
-
-@task(pre_execute=require("lake_s3", "airbyte_config"))
-def write_partitions(source: str, job_id: int, batch_date: str) -> list[dict[str, Any]]:
-    """Turn what a sync landed, to the last row that Airbyte counts, into the canonical bronze files of the day."""
-    from datetime import date
-
-    from lakehouse.bronze import load_sync
-
-    return [load.to_dict() for load in load_sync(source, int(job_id), date.fromisoformat(batch_date))]
-
-
-@task(pre_execute=require("dremio_default"))
-def show_to_dremio() -> list[dict[str, Any]]:
-    """Tell Dremio about the new files (invisible to it until then) and point the bronze views at them."""
-    from lakehouse.setup import dremio
-
-    return [change.to_dict() for change in [*dremio.refresh_bronze_metadata(), *dremio.apply_views("bronze")]]
-
-
 @task(pre_execute=require("metadata_postgres"))
 def record_warming(result: dict[str, Any] | None, dag_id: str, run: str) -> int:
     """Keep what became of each chart, cold and warm, in PostgreSQL; ``run_id`` as a name is Airflow's own."""
@@ -180,9 +136,10 @@ with DAG(
 
     for stage_id in ("extract_postgres", "extract_apis"):
         with TaskGroup(stage_id) as groups[stage_id]:
-            names = [source.connection for source in streams.for_stage(stage_id)]
+            sources = streams.for_stage(stage_id)
             # A teardown: it also runs when a sync failed, and the next stage does not wait for it.
-            [sync(name) for name in names] >> record_syncs(names).as_teardown(on_failure_fail_dagrun=True)
+            recorded = record_syncs([source.connection for source in sources])
+            [sync_source(source) for source in sources] >> recorded.as_teardown(on_failure_fail_dagrun=True)
 
     with TaskGroup("load_bronze") as groups["load_bronze"]:
         shown = show_to_dremio()

@@ -25,6 +25,9 @@ __all__ = [
 ARROW_TYPES = (
     "int32", "int64", "float64", "string", "bool", "date32", "timestamp[us]", "timestamp[ms]", "decimal(p,s)",
 )  # fmt: skip
+SCHEDULES = {"small": "*/15 * * * *", "large": "0 */6 * * *"}
+"""When the sources of a frequency are synced, as cron expressions; a dimension's is the nightly plan's own."""
+
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
 
 
@@ -132,6 +135,16 @@ class Source(_Strict):
         return _with_names(value)
 
     @model_validator(mode="after")
+    def _snapshots_of_the_batch_stay(self) -> Source:
+        snapshots = [stream.name for stream in self.streams.values() if stream.sync_mode == "full_refresh"]
+        if self.stage is not None and self.frequency in ("small", "large") and snapshots:
+            raise ValueError(
+                f"frequency {self.frequency!r}: a sync by day replaces the snapshot of {', '.join(snapshots)} that the "
+                "nightly batch may be loading; allowed: dimension, incremental streams only, or no stage"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _change_data_is_live(self) -> Source:
         modes = {stream.sync_mode for stream in self.streams.values()}
         if ("cdc" in modes) != (self.frequency == "live"):
@@ -171,6 +184,18 @@ class Streams(_Strict):
     def nightly(self) -> list[Source]:
         """The sources that the nightly batch extracts."""
         return [source for source in self.sources.values() if source.stage is not None]
+
+    @property
+    def by_day(self) -> dict[Literal["small", "large", "dimension"], list[Source]]:
+        """The sources that a DAG of their frequency syncs, by frequency; without those that need no other DAG.
+
+        The nightly batch syncs the sources of its stages once a day, and change data is synced without a pause.
+        """
+        classes: dict[Literal["small", "large", "dimension"], list[Source]] = {}
+        for source in self.sources.values():
+            if source.frequency != "live" and not (source.frequency == "dimension" and source.stage):
+                classes.setdefault(source.frequency, []).append(source)
+        return classes
 
     def for_stage(self, stage_id: str) -> list[Source]:
         """Return the sources that one stage of the plan extracts."""

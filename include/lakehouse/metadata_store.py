@@ -69,3 +69,20 @@ def connect(address: connections.Address) -> PostgresConnection:
             f"PostgreSQL at {address.host}:{address.port or 5432}/{address.schema} cannot be reached: "
             f"{str(error).strip()}. Start it, or correct the Airflow connection {address.conn_id!r}."
         ) from error
+
+
+@contextmanager
+def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION) -> Iterator[None]:
+    """Hold a lock while the block runs; whoever else asks for it waits. It goes when its holder dies.
+
+    Args:
+        name: What is locked.
+        conn_id: An Airflow connection of type postgres.
+
+    Raises:
+        MetadataStoreError: When the database cannot be reached.
+    """
+    with transaction(conn_id) as connection, connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+        yield

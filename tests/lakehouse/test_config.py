@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,20 @@ def test_the_declared_streams_are_the_shops() -> None:
         }
     orders = streams.source("postgres").stream("orders")
     assert (orders.key, orders.cursor, orders.columns["amount"].type) == (("order_id",), "updated_at", "decimal(12,2)")
+
+
+def test_every_source_is_synced_by_one_dag_or_by_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_streams().by_day == {}, "the shop's sources are the batch's and the live loop's"
+    file = tmp_path / "config" / "streams.yml"
+    shutil.copytree(config.include_dir() / "config", file.parent)
+    monkeypatch.setenv("LAKEHOUSE_INCLUDE_DIR", str(tmp_path))
+    text = file.read_text().replace("    stage: extract_apis\n", "", 1)
+    before, _, after = text.partition(
+        "    connection: partner_files\n    frequency: dimension\n    stage: extract_apis\n"
+    )
+    file.write_text(f"{before}    connection: partner_files\n    frequency: small\n{after}")
+    named = {frequency: [source.name for source in sources] for frequency, sources in load_streams().by_day.items()}
+    assert named == {"dimension": ["api"], "small": ["files"]}
 
 
 def test_every_stage_of_a_source_is_in_the_plan() -> None:
@@ -85,6 +100,21 @@ STREAM = "sources: {s: {connection: c, stage: x, format: parquet, landing: l/x, 
         ),
         pytest.param(
             "{sync_mode: incremental, key: [a], columns: {a: int64}}", ["needs a cursor", "allowed: a"], id="no cursor"
+        ),
+        pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}}}, frequency: small, tuning: {",
+            ["sources.s", "frequency 'small'", "snapshot of t", "allowed: dimension"],
+            id="snapshots of the batch by day",
+        ),
+        pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}}}, frequency: hourly, tuning: {",
+            ["sources.s.frequency", "'hourly'", "'small', 'large', 'dimension' or 'live'"],
+            id="no frequency",
+        ),
+        pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}}}, tuning: {compression: zip, threads: 4",
+            ["sources.s.tuning.compression", "'zip'", "'zstd'", "sources.s.tuning.threads"],
+            id="no knob",
         ),
         pytest.param(
             "{sync_mode: cdc, key: [a], cursor: a, columns: {a: int64}}",

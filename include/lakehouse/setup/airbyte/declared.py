@@ -123,12 +123,17 @@ def read() -> Declared:
     return Declared(actors, applied, streams)
 
 
-def stream_configurations(source: Source) -> list[dict[str, Any]]:
+def stream_configurations(declared: Declared, connection: DeclaredConnection) -> list[dict[str, Any]]:
     """Return what a connection syncs, as Airbyte's public API has it."""
+    source = declared.streams[connection.name]
+    [actor] = [actor for actor in declared.actors if (actor.kind, actor.name) == ("source", connection.source)]
+    replication = actor.configuration.get("replication_method") or {}
+    # These sources find by themselves what is new, and Airbyte takes no other cursor for them.
+    own_cursor = replication.get("method") in ("CDC", "Xmin") or actor.configuration.get("sourceType") == "mongodb-v2"
     configurations = []
     for stream in source.streams.values():
         entry: dict[str, Any] = {"name": stream.name, "syncMode": SYNC_MODES[stream.sync_mode]}
-        if stream.sync_mode == "incremental":
+        if stream.sync_mode == "incremental" and not own_cursor:
             entry["cursorField"] = [stream.cursor]
         elif stream.sync_mode == "cdc":
             # Of a table without a primary key Airbyte has to be told what an update keeps.

@@ -162,7 +162,7 @@ class Planner:
             "schedule": {"scheduleType": "manual"},
             "namespaceDefinition": declared.namespace_definition,
             "nonBreakingSchemaUpdatesBehavior": declared.schema_updates,
-            "configurations": {"streams": stream_configurations(self._declared.streams[declared.name])},
+            "configurations": {"streams": stream_configurations(self._declared, declared)},
         }
 
         def create() -> None:

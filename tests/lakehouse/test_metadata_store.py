@@ -1,0 +1,46 @@
+"""A lock in PostgreSQL, by which two DAGs take turns."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+
+from lakehouse.metadata_store import exclusive
+
+from .conftest import Platform
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_goes_with_its_holder(platform: Platform) -> None:
+    order: list[str] = []
+    held = threading.Event()
+
+    def first() -> None:
+        with exclusive("bronze shop"):
+            held.set()
+            wait_until_blocked(platform)
+            order.append("first")
+            raise RuntimeError("its holder dies")
+
+    with ThreadPoolExecutor() as pool:
+        dying = pool.submit(first)
+        assert held.wait(10)
+        with exclusive("bronze files"):
+            order.append("another")
+        with exclusive("bronze shop"):
+            order.append("second")
+        assert isinstance(dying.exception(10), RuntimeError)
+    assert order == ["another", "first", "second"]
+
+
+def wait_until_blocked(platform: Platform) -> None:
+    """Wait until somebody waits for a lock."""
+    with psycopg2.connect(platform.dsn("platform")) as connection, connection.cursor() as cursor:
+        for _ in range(200):
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            if cursor.fetchone() == (1,):
+                return
+            time.sleep(0.05)
+    raise AssertionError("nobody waits for the lock")
