@@ -109,7 +109,9 @@ def reload_bronze(
     if last < first:
         raise ValueError(f"the last day, {last}, is before the first, {first}")
     if last >= datetime.now(UTC).date():
-        raise ValueError(f"{last} is not over: what lands on it is loaded by the batch; clear its task to load it again")
+        raise ValueError(
+            f"{last} is not over: what lands on it is loaded by the batch; clear its task to load it again"
+        )
     if declared.frequency == "live":
         raise ValueError(f"source {source!r} has change data: its next load takes up what waits by itself")
     chosen = [declared.stream(name) for name in (streams or declared.streams)]
