@@ -6,25 +6,18 @@ stage runs. A stage is a task group; it starts when the stages it needs are done
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, TaskGroup, task
-from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, task
+from cosmos import DbtTaskGroup, ExecutionConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 from cosmos.operators.local import DbtDocsS3LocalOperator, DbtSourceLocalOperator, DbtTestLocalOperator
-from cosmos.profiles import DbtProfileConfigVars
-from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
-from dremio_provider.profiles import DremioProfileMapping
-from lakehouse.config import load_dashboards, load_plan, load_reflections, load_streams
+from lakehouse import dag_parts
+from lakehouse.config import load_plan, load_streams
+from lakehouse.dag_parts import DBT_EXECUTABLE, DBT_PROJECT
 from lakehouse.services import require
 from lakehouse_airbyte.tasks import BATCH_DATE, record_syncs, show_to_dremio, sync_source, write_partitions
-from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
-
-DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parent.parent / "dbt")
-DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
 
 plan = load_plan()
 streams = load_streams()
@@ -38,51 +31,9 @@ project = ProjectConfig(
 # Cosmos makes it an ObjectStoragePath, which loads the file systems of every provider: half a second in each task.
 project.manifest_path = DBT_PROJECT / "target" / "manifest.json"
 
-profile = ProfileConfig(
-    profile_name="lakehouse",
-    target_name="dremio",
-    profile_mapping=DremioProfileMapping(
-        conn_id="dremio_default",
-        # As dbt/profiles.yml has it for those who call dbt by hand.
-        profile_args={
-            "object_storage_source": "lake",
-            "object_storage_path": "no_schema",
-            "dremio_space": "silver",
-            "dremio_space_folder": "no_schema",
-            "threads": 8,
-        },
-        dbt_config_vars=DbtProfileConfigVars(send_anonymous_usage_stats=False),
-    ),
-)
-dbt_arguments: dict[str, Any] = {
-    "install_deps": False,
-    "env": {"LAKEHOUSE_SNAPSHOT_DATE": BATCH_DATE},
-    "append_env": True,
-    "callback": "lakehouse.history.record_dbt_invocation",
-    "pre_execute": require("dremio_default"),
-    "execution_timeout": timedelta(hours=2),
-}
-dbt_task: dict[str, Any] = {
-    **dbt_arguments,
-    "project_dir": str(DBT_PROJECT),
-    "profile_config": profile,
-    "dbt_executable_path": DBT_EXECUTABLE,
-    "invocation_mode": InvocationMode.SUBPROCESS,
-    # The parse state that `dbt parse` left in the project: without it every start parses all models again.
-    "cache_dir": DBT_PROJECT,
-}
-
-
-# A failed test fails again: what is retried is reaching Dremio, which is asked before dbt starts.
-once_dbt_has_spoken = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(
-            exception="airflow.exceptions.AirflowException",
-            action=RetryAction.FAIL,
-            reason="dbt ran and found something",
-        )
-    ]
-)
+profile = dag_parts.dbt_profile()
+dbt_arguments = dag_parts.dbt_arguments(BATCH_DATE)
+dbt_task = dag_parts.dbt_task(BATCH_DATE)
 
 
 @task(pre_execute=require("metadata_postgres"))
@@ -108,27 +59,7 @@ with DAG(
     schedule=CronTriggerTimetable(plan.schedule, timezone=plan.timezone, run_immediately=timedelta()),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "data-platform",
-        # How long to wait in between is the deployment's to say: [core] default_task_retry_delay.
-        "retries": 2,
-        "retry_policy": ExceptionRetryPolicy(
-            rules=[
-                RetryRule(
-                    exception=[
-                        "dremio_provider.exceptions.DremioTerminalError",
-                        "superset_provider.exceptions.SupersetTerminalError",
-                        "lakehouse.exceptions.ContractViolation",
-                        "lakehouse.exceptions.RowCountMismatch",
-                        "lakehouse.exceptions.SyncMisconfigured",
-                        "lakehouse.config.ConfigError",
-                    ],
-                    action=RetryAction.FAIL,
-                    reason="the same attempt would end the same way",
-                )
-            ]
-        ),
-    },
+    default_args=dag_parts.default_args(),
     doc_md=__doc__,
     tags=["lakehouse", "batch"],
 ) as dag:
@@ -169,29 +100,14 @@ with DAG(
     )
 
     with TaskGroup("dbt_tests") as groups["dbt_tests"]:
-        DbtTestLocalOperator(task_id="test", retry_policy=once_dbt_has_spoken, **dbt_task)
+        DbtTestLocalOperator(task_id="test", retry_policy=dag_parts.once_dbt_has_spoken(), **dbt_task)
         DbtSourceLocalOperator(task_id="source_freshness", **dbt_task)
 
     with TaskGroup("refresh_reflections") as groups["refresh_reflections"]:
-        publish() >> DremioRefreshReflectionsOperator(
-            task_id="refresh",
-            dremio_conn_id="dremio_default",
-            reflections=[reflection.name for reflection in load_reflections() if reflection.enabled],
-            pre_execute=require("dremio_default"),
-        )
+        publish() >> dag_parts.refresh_reflections()
 
     with TaskGroup("warm_dashboards") as groups["warm_dashboards"]:
-        dashboards = load_dashboards()
-        warm = SupersetWarmDashboardOperator(
-            task_id="warm",
-            superset_conn_id="superset_default",
-            dashboards=[dashboard.slug for dashboard in dashboards],
-            # Row-level security gives these roles cache entries of their own; a dashboard they do not see is left out.
-            roles=list(dict.fromkeys(role for dashboard in dashboards for role in dashboard.roles)),
-            # What is warmed tonight has to last until tomorrow night's is there.
-            fresh_for=timedelta(days=1).total_seconds(),
-            pre_execute=require("superset_default"),
-        )
+        warm = dag_parts.warm_dashboards()
         # A teardown: what was cold, and why, is worth most when the warm-up has failed. It must not fail the run: then
         # it alone would decide how the run has ended, and a failed warm-up would leave it green.
         recorded = record_warming(warm.output, "{{ dag.dag_id }}", "{{ run_id }}")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import DAG, CronTriggerTimetable
+from lakehouse import dag_parts
 from lakehouse.config import SCHEDULES, load_plan, load_streams
 from lakehouse_airbyte.tasks import BATCH_DATE, record_syncs, show_to_dremio, sync_source, write_partitions
 
@@ -24,24 +25,7 @@ for frequency, sources in load_streams().by_day.items():
         ),
         catchup=False,
         max_active_runs=1,
-        default_args={
-            "owner": "data-platform",
-            "retries": 2,
-            "retry_policy": ExceptionRetryPolicy(
-                rules=[
-                    RetryRule(
-                        exception=[
-                            "lakehouse.exceptions.ContractViolation",
-                            "lakehouse.exceptions.RowCountMismatch",
-                            "lakehouse.exceptions.SyncMisconfigured",
-                            "lakehouse.config.ConfigError",
-                        ],
-                        action=RetryAction.FAIL,
-                        reason="the same attempt would end the same way",
-                    )
-                ]
-            ),
-        },
+        default_args=dag_parts.default_args(),
         doc_md=__doc__,
         tags=["lakehouse", "ingestion"],
     ):

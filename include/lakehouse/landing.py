@@ -122,6 +122,38 @@ def collect(lake: Lake, source: Source, stream: Stream, job_id: int) -> Delivery
     return Delivery(in_order(objects), tuple((*older, *twice)))
 
 
+def collect_day(lake: Lake, source: Source, stream: Stream, day: date, loaded: Collection[int]) -> Delivery:
+    """Find what is left of a day: what waits in quarantine for its partition, and what was extracted on it.
+
+    Of a full refresh only what was put into quarantine counts, for that is known to be whole: what lies in the landing
+    area may be the part of a snapshot that a failed sync has left.
+
+    Args:
+        lake: The lake.
+        source: The source.
+        stream: One of its streams.
+        day: The day.
+        loaded: Sync jobs that the partition holds; a snapshot that is no newer than they are is left where it is.
+
+    Returns:
+        The delivery.
+
+    Raises:
+        LakeError: When an object is not named as the destination names them.
+    """
+    waiting = list_landed(lake, quarantine_prefix(source, stream, day), quarantined=True)
+    landed = list_landed(lake, landing_prefix(source, stream))
+    if stream.sync_mode == "full_refresh":
+        newest = max((item.job_id for item in waiting if item.job_id > max(loaded, default=0)), default=None)
+        waiting = [item for item in waiting if item.job_id == newest]
+        landed = [item for item in landed if item.job_id == newest]  # a kill may have stopped it half way
+    else:
+        landed = [item for item in landed if item.day == day]
+    names = {item.name for item in landed}
+    twice = [item for item in waiting if item.name in names]
+    return Delivery(in_order([*landed, *(item for item in waiting if item.name not in names)]), tuple(twice))
+
+
 def list_landed(lake: Lake, prefix: str, *, quarantined: bool = False) -> list[LandingObject]:
     """Return the objects that syncs wrote below a prefix.
 

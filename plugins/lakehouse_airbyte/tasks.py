@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import task
 from lakehouse.config import Source
+from lakehouse.dag_parts import FromTheSource
 from lakehouse.services import require
 
 from lakehouse_airbyte.operators import AirbyteRunSyncOperator
@@ -34,7 +35,7 @@ def sync_source(source: Source, **arguments: Any) -> AirbyteRunSyncOperator:
         stalled_after=_STALLED_SHARE * timeout.total_seconds(),
         execution_timeout=timeout + timedelta(minutes=5),
         retries=source.tuning.max_retries,
-        pre_execute=require("airbyte_default"),
+        pre_execute=FromTheSource(require("airbyte_default")),
         **arguments,
     )
 

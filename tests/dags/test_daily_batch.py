@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -18,31 +17,13 @@ STAGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session", autouse=True)
-def manifest() -> None:
-    """The DAG is rendered from dbt's manifest, as on a real deployment, where the image build writes it."""
-    dbt = REPOSITORY / ".venv/dbt/bin/dbt"
-    subprocess.run([str(dbt), "parse", "--quiet"], cwd=REPOSITORY / "dbt", check=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def dags(manifest: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    os.environ.setdefault("AIRFLOW__COSMOS__ENABLE_TELEMETRY", "False")
-    from airflow.dag_processing.dagbag import DagBag
-
-    bag = DagBag(REPOSITORY / "dags")
-    assert bag.import_errors == {}
-    return bag.dags
-
-
 @pytest.fixture(scope="module")
 def batch(dags):
     return dags["daily_batch"]
 
 
 def test_the_package_has_its_dags(dags):
-    assert set(dags) == {"cdc_micro_batch", "daily_batch", "platform_setup"}
+    assert set(dags) == {"bronze_backfill", "cdc_micro_batch", "daily_batch", "lake_maintenance", "platform_setup"}
 
 
 def test_conventions(dags):

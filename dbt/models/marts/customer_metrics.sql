@@ -3,6 +3,7 @@
     materialized='incremental',
     incremental_strategy='append',
     on_schema_change='append_new_columns',
+    full_refresh=false,
     partition_by=['"snapshot"'],
     pre_hook="{{ delete_snapshot(this) }}"
 ) }}

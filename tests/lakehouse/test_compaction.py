@@ -1,0 +1,119 @@
+"""Compacting change files, against a real S3 server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.compaction import Compaction, compact_changes
+from lakehouse.exceptions import ContractViolation
+from lakehouse.lake import Lake
+
+from .kills import DyingLake, Killed, rerun_after_every_kill
+from .test_bronze import keys, table
+from .test_changes import BRONZE, DAY, NOON, contents, land_customers, land_orders, load, manifest_key, object_key, rows
+
+NEXT = NOON + 24 * 3_600_000
+OVER = date(2026, 11, 2)
+COMPACTED = f"{BRONZE}/orders/date={DAY}/{7:012}-{9:012}.parquet"
+
+
+def three_jobs(lake: Lake) -> Lake:
+    """A day with three jobs, and one of the next day."""
+    land_orders(lake, 7, (10, 1, "new"), (20, 2, "new"))
+    land_customers(lake, 7, (15, 7, "Ada"))
+    load(lake, 7)
+    land_orders(lake, 8, (30, 1, "paid"))
+    load(lake, 8)
+    land_orders(lake, 9, (40, 2, None))
+    load(lake, 9)
+    land_orders(lake, 10, (50, 1, "sent"), at=NEXT)
+    load(lake, 10)
+    return lake
+
+
+def compact(lake: Lake) -> list[Compaction]:
+    return compact_changes("postgres_cdc", before=OVER, lake=lake)
+
+
+def test_a_day_that_is_over_becomes_one_file_with_the_same_rows(lake: Lake) -> None:
+    before = rows(three_jobs(lake))
+    [done] = compact(lake)
+    assert (done.stream, done.date, done.object_key, done.rows) == ("orders", DAY, COMPACTED, 4)
+    assert len(done.superseded) == 3
+    assert keys(lake, f"{BRONZE}/orders/") == [COMPACTED, object_key("orders", 10, "2026-11-02")]
+    assert rows(lake) == before
+    # One file is compact already, and its manifests are not needed any more; the newest says how far the log goes.
+    assert keys(lake, f"{BRONZE}/customers/") == [object_key("customers", 7)]
+    assert keys(lake, f"{BRONZE}/_manifests/") == [manifest_key(10)]
+    assert compact(lake) == []
+
+
+def test_what_lands_late_for_a_compacted_day_joins_it(lake: Lake) -> None:
+    three_jobs(lake)
+    compact(lake)
+    land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
+    load(lake, 11)
+    [done] = compact(lake)
+    assert done.object_key == f"{BRONZE}/orders/date={DAY}/{7:012}-{11:012}.parquet"
+    assert done.superseded == (COMPACTED, object_key("orders", 11))
+    assert [row[0] for row in rows(lake)] == [10, 20, 30, 40, 60, 50]
+    assert len(keys(lake, f"{BRONZE}/orders/date={DAY}/")) == 1
+
+
+def test_an_object_that_no_manifest_names_is_left_to_whoever_finishes_its_load(lake: Lake) -> None:
+    three_jobs(lake)
+    land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
+    with pytest.raises(Killed):
+        load(DyingLake(lake, 1), 11)
+    compact(lake)
+    assert keys(lake, f"{BRONZE}/orders/date={DAY}/") == [COMPACTED, object_key("orders", 11)]
+    load(lake, 12)
+    compact(lake)
+    assert sorted(row[0] for row in rows(lake)) == [10, 20, 30, 40, 50, 60]
+
+
+def test_columns_are_brought_together_and_kept_apart_when_they_cannot_be(lake: Lake) -> None:
+    land_orders(lake, 7, (10, 1, "new"))
+    load(lake, 7)
+    land_orders(lake, 8, (20, 1, "new"), points=pa.array([1], pa.int32()))
+    load(lake, 8)
+    land_orders(lake, 9, (30, 1, "new"), points=pa.array([2**40], pa.int64()))
+    load(lake, 9)
+    compact(lake)
+    assert table(lake, COMPACTED).column("points").to_pylist() == [None, 1, 2**40]
+    land_orders(lake, 10, (40, 1, "new"), points=pa.array([[1]]))
+    load(lake, 10)
+    assert compact(lake) == []
+    assert len(keys(lake, f"{BRONZE}/orders/")) == 2
+
+
+def test_a_manifest_stays_while_a_stream_waits_in_quarantine(lake: Lake) -> None:
+    three_jobs(lake)
+    land_orders(lake, 11, (60, 3, "new"), status=None)
+    with pytest.raises(ContractViolation):
+        load(lake, 11)
+    land_customers(lake, 12, (70, 8, "Eva"), at=NEXT)
+    with pytest.raises(ContractViolation):
+        load(lake, 12)
+    compact(lake)
+    assert keys(lake, f"{BRONZE}/_manifests/") == [manifest_key(job) for job in (10, 11, 12)]
+
+
+def test_a_compaction_that_is_killed_anywhere_is_finished_by_the_next(fresh_lake: Callable[[], Lake]) -> None:
+    # The file, its record, three small files, three manifests.
+    assert rerun_after_every_kill(lambda: three_jobs(fresh_lake()), compact, contents) == 8
+
+
+def test_a_killed_compaction_and_a_late_job_do_not_double_a_row(fresh_lake: Callable[[], Lake]) -> None:
+    for survive in range(8):
+        lake = three_jobs(fresh_lake())
+        with pytest.raises(Killed):
+            compact(DyingLake(lake, survive))
+        land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
+        load(lake, 11)
+        compact(lake)
+        assert sorted(row[0] for row in rows(lake)) == [10, 20, 30, 40, 50, 60], f"killed at step {survive}"
