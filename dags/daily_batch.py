@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
 from airflow.sdk import DAG, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, TaskGroup, task
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
@@ -21,6 +20,7 @@ from dremio_provider.operators.reflections import DremioRefreshReflectionsOperat
 from dremio_provider.profiles import DremioProfileMapping
 from lakehouse.config import load_dashboards, load_plan, load_reflections, load_streams
 from lakehouse.services import require
+from lakehouse_airbyte.operators import AirbyteRunSyncOperator
 from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
 DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parent.parent / "dbt")
@@ -87,14 +87,16 @@ once_dbt_has_spoken = ExceptionRetryPolicy(
 )
 
 
-def sync(connection: str, **arguments: Any) -> AirbyteTriggerSyncOperator:
+def sync(connection: str, **arguments: Any) -> AirbyteRunSyncOperator:
     """Return the task that runs one Airbyte connection, named as ``include/airbyte`` names it, to its end."""
-    return AirbyteTriggerSyncOperator(
+    return AirbyteRunSyncOperator(
         task_id=f"sync_{connection}",
         airbyte_conn_id="airbyte_default",
+        config_conn_id="airbyte_config",
         connection_id=f"{{{{ var.json.airbyte_connections.{connection} }}}}",
         wait_seconds=1,
         timeout=3600,
+        stalled_after=900,
         execution_timeout=timedelta(hours=1, minutes=5),
         pre_execute=require("airbyte_default"),
         **arguments,
@@ -162,6 +164,7 @@ with DAG(
                         "superset_provider.exceptions.SupersetTerminalError",
                         "lakehouse.exceptions.ContractViolation",
                         "lakehouse.exceptions.RowCountMismatch",
+                        "lakehouse.exceptions.SyncMisconfigured",
                         "lakehouse.config.ConfigError",
                     ],
                     action=RetryAction.FAIL,

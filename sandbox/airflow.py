@@ -95,11 +95,11 @@ _PRELOADED = (
     "airflow.executors.local_executor",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
-    "airflow.providers.airbyte.operators.airbyte",
     "cosmos.operators.local",
     "cosmos.operators.watcher",
     "dremio_provider.operators.reflections",
     "lakehouse.bronze",
+    "lakehouse_airbyte.operators",
     "superset_provider.operators.warm_dashboard",
 )
 

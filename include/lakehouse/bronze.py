@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from lakehouse import answers, partition, tables
@@ -33,6 +35,8 @@ __all__ = ["ContractViolation", "RowCountMismatch", "StreamLoad", "load_sync", "
 
 _log = logging.getLogger(__name__)
 _PARALLEL_STREAMS = 2  # Parquet is written on one thread a file; more at a time costs memory, not less time
+_LARGE_BYTES = 128 * 1024 * 1024  # landed; of such streams one is built at a time, whatever else is
+_one_large = Lock()
 Action = Literal["written", "unchanged", "empty", "quarantined", "refused"]
 _Built = tuple[tuple[PartitionObject, ...], partition.Written, bool]
 """The objects, what is in them, and whether they were there already."""
@@ -169,7 +173,8 @@ class _Load:
         taken = {key for record in (before, newest) if record for key in record.taken}
         delivery = collect(self._lake, self._source, self._stream, self._job_id).without(taken)
         fault: Exception | None = None
-        with tempfile.TemporaryDirectory(prefix="bronze-") as name:
+        large = sum(item.size for item in delivery.objects) > _LARGE_BYTES
+        with tempfile.TemporaryDirectory(prefix="bronze-") as name, _one_large if large else nullcontext():
             try:
                 load = self._load(delivery, before, newest, Path(name))
             except Mismatch as mismatch:

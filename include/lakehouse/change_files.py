@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lakehouse import partition
 from lakehouse.config import Stream
 from lakehouse.contracts import CDC_COLUMNS, UNAVAILABLE_VALUE, Mismatch, conform, contract_schema, target_schema
 from lakehouse.ordering import ranges
+from lakehouse.partition import ParquetInput
 
 _IDENTITY_ROWS = 4_000_000  # changes whose identities are compared in memory at a time
 _LSN, _COMMITTED, _DELETED, _SEQUENCE = CDC_COLUMNS.names
@@ -60,27 +59,24 @@ def build(stream: Stream, landed: Mapping[int, Sequence[Path]], folder: Path) ->
         Mismatch: When a file does not fit the contract.
     """
     written = {}
-    with ExitStack() as stack:
-        files = {
-            job: [stack.enter_context(partition.open_file(path)) for path in paths] for job, paths in landed.items()
-        }
-        schemas = {job: target_schema(stream, [file.schema_arrow for file in opened]) for job, opened in files.items()}
-        repeated = _repeated(list(itertools.chain(*files.values())), stream)
-        position = 0
-        for job, opened in files.items():
-            schema, new = schemas[job]
-            total = sum(file.metadata.num_rows for file in opened)
-            target = folder / f"{stream.name}-{job}.parquet"
-            summary = _Summary()
-            pieces = _changes(opened, position, schema, stream, repeated, summary)
-            first = next(pieces, None)
-            position += total
-            if first is None:
-                continue
-            rows = partition.write(itertools.chain([first], pieces), schema, target)
-            columns = {name: str(schema.field(name).type) for name in new}
-            span = (summary.first_lsn, summary.last_lsn, summary.newest_commit)
-            written[job] = target, WrittenChanges(rows, total - rows, *span, fingerprint(schema), columns)
+    files = {job: [partition.look_into(path) for path in paths] for job, paths in landed.items()}
+    schemas = {job: target_schema(stream, [file.schema for file in opened]) for job, opened in files.items()}
+    repeated = _repeated(list(itertools.chain(*files.values())), stream)
+    position = 0
+    for job, opened in files.items():
+        schema, new = schemas[job]
+        total = sum(file.metadata.num_rows for file in opened)
+        target = folder / f"{stream.name}-{job}.parquet"
+        summary = _Summary()
+        pieces = _changes(opened, position, schema, stream, repeated, summary)
+        first = next(pieces, None)
+        position += total
+        if first is None:
+            continue
+        rows = partition.write(itertools.chain([first], pieces), schema, target)
+        columns = {name: str(schema.field(name).type) for name in new}
+        span = (summary.first_lsn, summary.last_lsn, summary.newest_commit)
+        written[job] = target, WrittenChanges(rows, total - rows, *span, fingerprint(schema), columns)
     return written
 
 
@@ -111,7 +107,7 @@ class _Summary:
 
 
 def _changes(
-    files: Sequence[pq.ParquetFile],
+    files: Sequence[ParquetInput],
     position: int,
     schema: pa.Schema,
     stream: Stream,
@@ -153,7 +149,7 @@ def _typed(table: pa.Table, schema: pa.Schema, stream: Stream) -> pa.Table:
     return piece
 
 
-def _repeated(files: Sequence[pq.ParquetFile], stream: Stream) -> pa.Array:
+def _repeated(files: Sequence[ParquetInput], stream: Stream) -> pa.Array:
     """Return the positions of changes that an earlier object holds already.
 
     A sync that is tried again delivers anew what it had landed after its last checkpoint. The same change has the same
@@ -196,12 +192,12 @@ def _later_ones(table: pa.Table, identity: list[str]) -> pa.Array:
     return positions.filter(pc.invert(pc.is_in(positions, value_set=first))).combine_chunks()
 
 
-def _may_repeat(files: Sequence[pq.ParquetFile]) -> bool:
+def _may_repeat(files: Sequence[ParquetInput]) -> bool:
     """Tell whether two objects may hold one change: not when their spans of the log are apart."""
     spans = []
     for file in files:
         column = _leaf(file, _LSN)
-        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         statistics = [group.column(column).statistics for group in groups if group.num_rows]
         if any(found is None or not found.has_min_max for found in statistics):
             return len(files) > 1
@@ -211,6 +207,7 @@ def _may_repeat(files: Sequence[pq.ParquetFile]) -> bool:
     return any(later[0] <= earlier[1] for earlier, later in itertools.pairwise(spans))
 
 
-def _leaf(file: pq.ParquetFile, name: str) -> int:
+def _leaf(file: ParquetInput, name: str) -> int:
     """Return the number of a flat column among Parquet's leaf columns."""
-    return next(number for number in range(len(file.schema)) if file.schema.column(number).path == name)
+    columns = file.metadata.schema
+    return next(number for number in range(len(columns)) if columns.column(number).path == name)

@@ -7,6 +7,7 @@ load of the same deliveries, or of some of them again, changes nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,9 @@ import pyarrow.compute as pc
 from lakehouse.config import Stream
 from lakehouse.contracts import data_columns
 
-BUCKET_ROWS = 250_000  # rows that are sorted in memory at a time; wider spread goes through local files
+BUCKET_ROWS = 125_000  # records that are sorted in memory at a time; wider spread goes through local files
+_PART_ROWS = 250_000  # records that are parted at a time
+_MOST_BUCKETS = 500  # each is an open file while rows are parted
 _SAMPLE_EVERY = 100
 _FIRST_SEEN = ("_airbyte_extracted_at", "_airbyte_raw_id")
 
@@ -37,18 +40,17 @@ def sorted_records(
     Yields:
         The records, sorted and without repeats, in pieces.
     """
-    bounds = _bounds(sample, max(1, -(-total_rows // BUCKET_ROWS)))
-    buckets = _Buckets(work, bounds, stream) if bounds is not None else None
-    if buckets is None:
+    bounds = _bounds(sample, min(max(1, -(-total_rows // BUCKET_ROWS)), _MOST_BUCKETS))
+    if bounds is None:
         tables = list(pieces)
         if tables:
             yield from _arranged(pa.concat_tables(tables), stream)
         return
-    with buckets:
+    with _Buckets(work, bounds, stream) as buckets:
         for piece in pieces:
             buckets.add(piece)
-    for table in buckets.read():
-        yield from _arranged(table, stream)
+    for path in buckets.paths:
+        yield from _arranged(_read(path), stream)
 
 
 def sample_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -99,23 +101,37 @@ class _Buckets:
         # One bucket for each range, in order, and the last for records whose first key column is null.
         self._paths = [work / f"bucket-{number}.arrow" for number in range(len(bounds) + 2)]
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self._waiting: list[pa.Table] = []
 
     def __enter__(self) -> _Buckets:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._part()
         for writer in self._writers.values():
             writer.close()
 
     def add(self, piece: pa.Table) -> None:
-        leading = piece.column(self._stream.key[0])
-        number = pa.chunked_array([pa.repeat(pa.scalar(0, pa.int32()), len(leading))])
-        for bound in self._bounds:
-            number = pc.add(number, pc.cast(pc.greater_equal(leading, bound), pa.int32()))
-        number = pc.fill_null(number, len(self._bounds) + 1)
-        for value in pc.unique(number).to_pylist():
-            rows = piece.filter(pc.equal(number, value))
-            self._writer(value, piece.schema).write_table(rows)
+        """Take a piece in; several are parted together, for a bucket gets few rows of a small one."""
+        self._waiting.append(piece)
+        if sum(waiting.num_rows for waiting in self._waiting) >= _PART_ROWS:
+            self._part()
+
+    def _part(self) -> None:
+        if not self._waiting:
+            return
+        piece = pa.concat_tables(self._waiting)
+        self._waiting = []
+        leading = self._stream.key[0]
+        piece = piece.take(pc.sort_indices(piece, sort_keys=[(leading, "ascending")]))
+        # Nulls are last.
+        valid = len(piece) - piece.column(leading).null_count
+        values = piece.column(leading).slice(0, valid)
+        ends = [pc.sum(pc.less(values, bound)).as_py() or 0 for bound in self._bounds]
+        for number, (start, end) in enumerate(itertools.pairwise([0, *ends, valid, len(piece)])):
+            if end > start:
+                self._writer(number, piece.schema).write_table(piece.slice(start, end - start))
 
     def _writer(self, number: int, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
         if number not in self._writers:
@@ -123,13 +139,18 @@ class _Buckets:
             self._writers[number] = pa.ipc.new_stream(str(self._paths[number]), schema, options=options)
         return self._writers[number]
 
-    def read(self) -> Iterator[pa.Table]:
-        for number, path in enumerate(self._paths):
-            if number in self._writers:
-                with pa.ipc.open_stream(str(path)) as reader:
-                    table = reader.read_all()
-                path.unlink()
-                yield table
+    @property
+    def paths(self) -> list[Path]:
+        """The files in the order of their ranges; ranges without records have none."""
+        return [path for number, path in enumerate(self._paths) if number in self._writers]
+
+
+def _read(path: Path) -> pa.Table:
+    """Return the records of one file, which is not needed any more then."""
+    with pa.ipc.open_stream(str(path)) as reader:
+        table = reader.read_all()
+    path.unlink()
+    return table
 
 
 def _arranged(table: pa.Table, stream: Stream) -> Iterator[pa.Table]:
@@ -138,9 +159,14 @@ def _arranged(table: pa.Table, stream: Stream) -> Iterator[pa.Table]:
     for name in stream.key:
         valid = pc.is_valid(table.column(name))
         complete = valid if complete is None else pc.and_(complete, valid)
-    yield _keyed(table.filter(complete), stream)
+    rest = None
     if not pc.all(complete).as_py():
-        yield _unique(table.filter(pc.invert(complete)), _version(stream), data_columns(table.schema))
+        rest = table.filter(pc.invert(complete))
+        table = table.filter(complete)
+    table = _keyed(table, stream)  # one name for both, so that the unsorted records go
+    yield table
+    if rest is not None:
+        yield _unique(rest, _version(stream), data_columns(rest.schema))
 
 
 def _keyed(table: pa.Table, stream: Stream) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +55,17 @@ def build(
     Raises:
         Mismatch: When a file does not fit the contract.
     """
-    with ExitStack() as stack:
-        files = [stack.enter_context(open_file(path)) for path in inputs]
-        landed = [file.schema_arrow for file in files]
-        if before is not None:
-            files.append(stack.enter_context(open_file(before)))
-            landed.append(_completed(files[-1].schema_arrow, stream))
-            known = pa.schema([*landed[-1], *(field for field in known or () if field.name not in landed[-1].names)])
-        schema, new = target_schema(stream, landed, known)
-        total = sum(file.metadata.num_rows for file in files)
-        picked = sample(files, stream, schema)
-        pieces = (conform(pa.Table.from_batches([batch]), schema, stream) for batch in batches(files))
-        rows = write(sorted_records(pieces, total, picked, stream, work), schema, target)
+    files = [look_into(path) for path in inputs]
+    landed = [file.schema for file in files]
+    if before is not None:
+        files.append(look_into(before))
+        landed.append(_completed(files[-1].schema, stream))
+        known = pa.schema([*landed[-1], *(field for field in known or () if field.name not in landed[-1].names)])
+    schema, new = target_schema(stream, landed, known)
+    total = sum(file.metadata.num_rows for file in files)
+    picked = sample(files, stream, schema)
+    pieces = (conform(pa.Table.from_batches([batch]), schema, stream) for batch in batches(files))
+    rows = write(sorted_records(pieces, total, picked, stream, work), schema, target)
     return Written(rows, tuple(new), schema)
 
 
@@ -77,32 +75,42 @@ def _completed(before: pa.Schema, stream: Stream) -> pa.Schema:
     return pa.schema([*before, *fields])
 
 
-def batches(files: Iterable[pq.ParquetFile], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of files in pieces of a bounded size.
+@dataclass(frozen=True)
+class ParquetInput:
+    """A Parquet file to read: its path and what its footer says. It is not open: an open one keeps what it has read."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    schema: pa.Schema
+
+
+def look_into(path: Path) -> ParquetInput:
+    """Read the footer of a Parquet file; raises Mismatch when it is none."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return ParquetInput(path, file.metadata, file.schema_arrow)
+    except pa.ArrowInvalid as error:
+        raise Mismatch(f"{path.name} cannot be read as Parquet: {error}", pa.schema([])) from error
+
+
+def batches(files: Iterable[ParquetInput], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of files, one file after the other, in pieces of a bounded size.
 
     Args:
         files: The files.
         columns: The columns; all when not given.
     """
-    for file in files:
-        yield from file.iter_batches(batch_size=READ_ROWS, columns=columns)
-
-
-def open_file(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file; raises Mismatch when it is none."""
-    try:
-        return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise Mismatch(f"{path.name} cannot be read as Parquet: {error}", pa.schema([])) from error
+    for found in files:
+        with pq.ParquetFile(found.path, metadata=found.metadata) as file:
+            yield from file.iter_batches(batch_size=READ_ROWS, columns=columns)
 
 
 def count_rows(path: Path) -> int:
     """Return how many rows a Parquet file has; raises Mismatch when it is none."""
-    with open_file(path) as file:
-        return int(file.metadata.num_rows)
+    return int(look_into(path).metadata.num_rows)
 
 
-def sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -> pa.ChunkedArray:
+def sample(files: Iterable[ParquetInput], stream: Stream, schema: pa.Schema) -> pa.ChunkedArray:
     """Return some values of the first key column, in the type of the contract; raises Mismatch when they have none."""
     leading = stream.key[0]
     kind = schema.field(leading).type
@@ -113,7 +121,7 @@ def sample(files: Iterable[pq.ParquetFile], stream: Stream, schema: pa.Schema) -
             try:
                 chunks += picked.cast(pa.schema([(leading, kind)])).column(0).chunks
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise Mismatch(f"column {leading} does not become {kind}: {error}", file.schema_arrow) from error
+                raise Mismatch(f"column {leading} does not become {kind}: {error}", file.schema) from error
     return pa.chunked_array(chunks, type=kind)
 
 
@@ -142,6 +150,7 @@ def write(pieces: Iterable[pa.Table], schema: pa.Schema, target: Path) -> int:
         for group in row_groups(pieces):
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             rows += group.num_rows
+            del group  # or it stays in memory until the next one is complete
     return rows
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -63,24 +62,23 @@ def _names(paths: Iterable[Path], landed: pa.Schema) -> dict[str, str]:
 
 
 def _write(stream: Stream, paths: Iterable[Path], schema: pa.Schema, url: str, target: Path, work: Path) -> int:
-    with ExitStack() as stack:
-        files = [stack.enter_context(partition.open_file(path)) for path in paths]
-        total = sum(_mask(batch, url).sum().as_py() or 0 for batch in partition.batches(files, [SOURCE_FILE]))
-        pieces = (
-            conform(pa.Table.from_batches([batch.filter(_mask(batch, url))]), schema, stream)
-            for batch in partition.batches(files)
-        )
-        sample = partition.sample(files, stream, schema)
-        columns = data_columns(schema)
-        options = pc_csv.WriteOptions(include_header=False, quoting_style="needed")
-        rows = 0
-        with target.open("wb") as out:
-            # A bare header, as the partners send it: no reader takes the quotes for part of a name.
-            out.write((",".join(columns) + "\n").encode())
-            for piece in sorted_records(pieces, total, sample, stream, work):
-                if piece.num_rows:
-                    pc_csv.write_csv(piece.select(columns), out, options)
-                rows += piece.num_rows
+    files = [partition.look_into(path) for path in paths]
+    total = sum(_mask(batch, url).sum().as_py() or 0 for batch in partition.batches(files, [SOURCE_FILE]))
+    pieces = (
+        conform(pa.Table.from_batches([batch.filter(_mask(batch, url))]), schema, stream)
+        for batch in partition.batches(files)
+    )
+    sample = partition.sample(files, stream, schema)
+    columns = data_columns(schema)
+    options = pc_csv.WriteOptions(include_header=False, quoting_style="needed")
+    rows = 0
+    with target.open("wb") as out:
+        # A bare header, as the partners send it: no reader takes the quotes for part of a name.
+        out.write((",".join(columns) + "\n").encode())
+        for piece in sorted_records(pieces, total, sample, stream, work):
+            if piece.num_rows:
+                pc_csv.write_csv(piece.select(columns), out, options)
+            rows += piece.num_rows
     return rows
 
 

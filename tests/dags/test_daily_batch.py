@@ -104,15 +104,17 @@ def test_the_dashboards_are_warmed_for_a_day_and_for_every_role(batch):
     assert recorded.upstream_task_ids == {"warm_dashboards.warm"}
 
 
-def test_the_extraction_is_the_stock_operator(batch):
-    from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
+def test_the_extraction_is_the_operator_that_survives_its_own_death(batch):
+    from lakehouse_airbyte.operators import AirbyteRunSyncOperator
 
     syncs = [task for task in batch.tasks if ".sync_" in task.task_id]
     assert {task.task_id for task in syncs} == {
         "extract_postgres.sync_shop_postgres", "extract_apis.sync_payment_provider", "extract_apis.sync_partner_files",
     }  # fmt: skip
     for task in syncs:
-        assert type(task) is AirbyteTriggerSyncOperator
+        assert type(task) is AirbyteRunSyncOperator
+        assert task.config_conn_id == "airbyte_config"
+        assert task.stalled_after < task.timeout
         assert task.deferrable is False
         assert task.execution_timeout > timedelta(seconds=task.timeout)
 
@@ -128,7 +130,7 @@ def test_every_dag_file_parses_within_a_second_of_importing_airflow(manifest):
     """Airflow itself takes seconds to import and is there already when the DAG processor parses a file."""
     probe = """
 import sys, time, importlib.util
-import airflow.sdk, cosmos, airflow.providers.airbyte.operators.airbyte
+import airflow.sdk, cosmos, airflow.providers.airbyte.operators.airbyte, lakehouse_airbyte.operators
 from cosmos import DbtTaskGroup
 import cosmos.operators.local, cosmos.operators.watcher
 from airflow.dag_processing.dagbag import DagBag

