@@ -5,7 +5,7 @@ LOCKS := requirements requirements-dbt requirements-superset requirements-sandbo
 export SANDBOX_SCALE := $(or $(SCALE),$(SANDBOX_SCALE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live up down status reset test lint lock dashboards exposures screenshots environments development
+.PHONY: help connections demo demo-live up down status reset test lint lock dashboards exposures screenshots environments development
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

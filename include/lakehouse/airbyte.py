@@ -1,9 +1,9 @@
-"""Airbyte's two HTTP APIs: the Config API for logs and state, the public API for what is configured."""
+"""Airbyte's two HTTP APIs: the public one through its official client, the Config API for what that does not tell."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,14 @@ class AirbyteBusy(AirbyteError):
     """Airbyte could not be reached or was busy; asking again may help."""
 
 
+_retried = retry(
+    retry=retry_if_exception_type(AirbyteBusy),
+    stop=stop_after_attempt(4),
+    wait=wait_exponential(multiplier=0.5, max=4),
+    reraise=True,
+)
+
+
 def public_api(conn_id: str = "airbyte_default") -> AirbyteAPI:
     """Return the official client of the public API for an Airflow connection, made as the Airbyte provider makes it.
 
@@ -49,12 +57,13 @@ def public_api(conn_id: str = "airbyte_default") -> AirbyteAPI:
     return AirbyteHook(conn_id, timeout=chosen or _TIMEOUT.read).airbyte_api
 
 
-def ask(operation: Callable[..., Any], **request: Any) -> Any:
+def ask(operation: Callable[..., Any], request: Any = None, **fields: Any) -> Any:
     """Call one operation of the official client once.
 
     Args:
         operation: A bound method of the client, such as ``api.jobs.get_job``.
-        request: Fields of its request.
+        request: Its request.
+        fields: The fields of its request, where that is not given.
 
     Returns:
         Its response.
@@ -68,7 +77,7 @@ def ask(operation: Callable[..., Any], **request: Any) -> Any:
 
     name = operation.__name__
     try:
-        return operation(request=request)
+        return operation(request=fields if request is None else request)
     except (httpx.HTTPError, NoResponseError) as error:
         raise AirbyteBusy(f"{name}: {error or type(error).__name__}. Is Airbyte running?") from error
     except AirbyteAPIError as error:
@@ -82,6 +91,25 @@ def ask(operation: Callable[..., Any], **request: Any) -> Any:
         raise kind(
             f"{name}: Airbyte gives no token ({error}). Check login and password of the Airflow connection."
         ) from error
+
+
+def every(operation: Callable[..., Any], **fields: Any) -> Iterator[dict[str, Any]]:
+    """Yield everything that a listing operation of the official client lists, as Airbyte returned it.
+
+    Args:
+        operation: Such as ``api.sources.list_sources``.
+        fields: Fields of its request, without the page.
+
+    Raises:
+        AirbyteError: As ``ask``, after a few tries.
+    """
+    offset = 0
+    while True:
+        page = _retried(ask)(operation, limit=_PAGE, offset=offset, **fields).raw_response.json()["data"]
+        yield from page
+        if len(page) < _PAGE:
+            return
+        offset += len(page)
 
 
 class _Api:
@@ -128,12 +156,7 @@ class _Api:
             )
         return str(reply.json()["access_token"])
 
-    @retry(
-        retry=retry_if_exception_type(AirbyteBusy),
-        stop=stop_after_attempt(4),
-        wait=wait_exponential(multiplier=0.5, max=4),
-        reraise=True,
-    )
+    @_retried
     def _send(self, method: str, path: str, **options: Any) -> Any:
         where = f"{method} {self._base_url}{path}"
         try:
@@ -246,56 +269,3 @@ class ConfigApi(_Api):
     def state(self, connection_id: str) -> dict[str, Any]:
         """Return the sync state of one connection; raises AirbyteError."""
         return dict(self._send("POST", "/api/v1/state/get", json={"connectionId": connection_id}))
-
-
-class PublicApi(_Api):
-    """Airbyte's public API: sources, destinations, connections.
-
-    Args:
-        base_url: Root of the API, such as "http://localhost:8000/api/public/v1".
-        client_id: Of the application; empty: no authentication.
-        client_secret: Of the application.
-        conn_id: The Airflow connection it came from, for messages.
-    """
-
-    def __init__(self, base_url: str, client_id: str, client_secret: str, conn_id: str = "airbyte_default") -> None:
-        super().__init__(base_url, client_id, client_secret, conn_id)
-
-    @classmethod
-    def from_connection(cls, conn_id: str = "airbyte_default") -> PublicApi:
-        """Open the public API of an Airflow connection; host is the root, login and password the application's."""
-        address = connections.get(conn_id)
-        return cls(address.url, address.login, address.password, conn_id)
-
-    def __enter__(self) -> PublicApi:
-        return self
-
-    def list(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield every object of a kind.
-
-        Args:
-            kind: "workspaces", "sources", "destinations" or "connections".
-        """
-        offset = 0
-        while True:
-            page = self._send("GET", f"/{kind}", params={"limit": _PAGE, "offset": offset})["data"]
-            yield from page
-            if len(page) < _PAGE:
-                return
-            offset += len(page)
-
-    def get(self, kind: str, object_id: str) -> dict[str, Any]:
-        """Return one object; raises AirbyteError."""
-        return dict(self._send("GET", f"/{kind}/{object_id}"))
-
-    def create(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create one object and return it; raises AirbyteError."""
-        return dict(self._send("POST", f"/{kind}", json=body))
-
-    def replace(self, kind: str, object_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace one object's name and configuration; raises AirbyteError."""
-        return dict(self._send("PUT", f"/{kind}/{object_id}", json=body))
-
-    def patch(self, kind: str, object_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Change some fields of one object; raises AirbyteError."""
-        return dict(self._send("PATCH", f"/{kind}/{object_id}", json=body))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lakehouse.files import ConfigError, include_dir, parse, read_yaml, unreadable
 from lakehouse.plan import Plan
+from lakehouse.tuning import Tuning
 
 __all__ = [
     "Column", "ConfigError", "Dashboard", "Reflection", "Source", "Stream", "Streams",
@@ -111,6 +112,7 @@ class Source(_Strict):
         format: What a landing object becomes: "parquet" (a date partition), "jsonl" (one JSON answer) or "csv".
         landing: Key prefix of the landing objects, without the stream.
         bronze: Key prefix in bronze, without the stream.
+        tuning: How its syncs are tuned.
         streams: Stream name -> stream.
     """
 
@@ -121,6 +123,7 @@ class Source(_Strict):
     format: Literal["parquet", "jsonl", "csv"]
     landing: str = Field(pattern=r"^[^/].*[^/]$")
     bronze: str = Field(pattern=r"^[^/].*[^/]$")
+    tuning: Tuning = Tuning()
     streams: dict[str, Stream] = Field(min_length=1)
 
     @field_validator("streams", mode="before")

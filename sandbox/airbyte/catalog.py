@@ -146,6 +146,13 @@ def _selected_fields(stream: Stream, selected: list[dict[str, Any]] | None) -> l
 def _cursor(stream: Stream, given: list[str] | None, mode: str, fields: list[str] | None) -> list[str]:
     if not mode.startswith("incremental"):
         return given or []
+    if stream.source_defined_cursor:
+        if given and given != stream.default_cursor:
+            raise bad_request(
+                f"Cursor Field {given} is already defined by source. "
+                f"Do not include a cursor field configuration for this stream: {stream.name}."
+            )
+        return stream.default_cursor
     cursor = given or stream.default_cursor
     if not cursor:
         raise bad_request(

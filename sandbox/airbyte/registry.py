@@ -8,16 +8,24 @@ from typing import Any
 
 from sandbox.airbyte import configuration as configurations
 from sandbox.airbyte import specifications
-from sandbox.airbyte.connectors import landing, postgres, s3_destination, s3_source
+from sandbox.airbyte.connectors import (
+    elasticsearch_destination,
+    landing,
+    postgres,
+    postgres_session,
+    s3_destination,
+    s3_source,
+)
 from sandbox.airbyte.connectors.base import Destination, Source
 from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
+from sandbox.airbyte.connectors.postgres_destination import PostgresDestination
 from sandbox.airbyte.declarative.manifest import Manifest
 from sandbox.airbyte.declarative.source import DeclarativeSource
 from sandbox.airbyte.problems import not_implemented, unknown_value, unprocessable
 
 _ELSEWHERE = {
     "source": {"mysql", "mongodb-v2", "mssql", "file", "faker", "oracle", "snowflake", "bigquery", "google-sheets"},
-    "destination": {"postgres", "elasticsearch", "mysql", "snowflake", "bigquery", "s3-data-lake", "gcs", "duckdb"},
+    "destination": {"mysql", "snowflake", "bigquery", "s3-data-lake", "gcs", "duckdb"},
 }
 """Connectors that Airbyte is known to have and this server has not: they get 501, not "no such thing"."""
 
@@ -79,7 +87,27 @@ DESTINATION_S3 = Definition(
     specifications.DESTINATION_S3,
     sync_modes=("append", "overwrite"),
 )
-BUILT_IN = (SOURCE_POSTGRES, SOURCE_S3, DESTINATION_S3)
+DESTINATION_POSTGRES = Definition(
+    "25c5221d-dce2-4163-ade9-739ef790f503",
+    "destination",
+    "postgres",
+    "Postgres",
+    "airbyte/destination-postgres",
+    "3.0.13",
+    specifications.DESTINATION_POSTGRES,
+    sync_modes=("append", "overwrite", "append_dedup"),
+)
+DESTINATION_ELASTICSEARCH = Definition(
+    "68f351a7-2745-4bef-ad7f-996b8e51bb8c",
+    "destination",
+    "elasticsearch",
+    "ElasticSearch",
+    "airbyte/destination-elasticsearch",
+    "0.1.6",
+    specifications.DESTINATION_ELASTICSEARCH,
+    sync_modes=("append", "overwrite"),
+)
+BUILT_IN = (SOURCE_POSTGRES, SOURCE_S3, DESTINATION_S3, DESTINATION_POSTGRES, DESTINATION_ELASTICSEARCH)
 
 
 def declarative(definition_id: str, name: str, manifest: dict[str, Any], version: int) -> Definition:
@@ -132,10 +160,12 @@ def faults(definition: Definition, configuration: Any) -> list[str]:
 
 def unsupported(definition: Definition, configuration: dict[str, Any]) -> list[str]:
     """Return what a valid configuration asks for that this server cannot do."""
-    if definition is SOURCE_POSTGRES:
-        return postgres.unsupported(configuration)
+    if definition in (SOURCE_POSTGRES, DESTINATION_POSTGRES):
+        return postgres_session.unsupported(configuration)
     if definition is SOURCE_S3:
         return s3_source.unsupported(configuration)
+    if definition is DESTINATION_ELASTICSEARCH:
+        return elasticsearch_destination.unsupported(configuration)
     if definition is DESTINATION_S3:
         return s3_destination.unsupported(configuration)
     return []
@@ -154,4 +184,8 @@ def source(definition: Definition, configuration: dict[str, Any]) -> Source:
 
 def destination(definition: Definition, configuration: dict[str, Any], spool: Path, sync_id: int) -> Destination:
     """Return a destination that runs with this configuration; ``spool`` is its working directory."""
+    if definition is DESTINATION_POSTGRES:
+        return PostgresDestination(configuration, spool, sync_id)
+    if definition is DESTINATION_ELASTICSEARCH:
+        return elasticsearch_destination.ElasticsearchDestination(configuration, spool, sync_id)
     return s3_destination.S3Destination(configuration, spool, sync_id)

@@ -116,11 +116,9 @@ class StreamConfigurationsInfo(Answer):
 
 
 class ScheduleInfo(Answer):
-    """When a connection runs."""
+    """When a connection runs: here only when it is told to."""
 
-    schedule_type: Literal["manual", "cron", "basic"]
-    cron_expression: str | None = None
-    basic_timing: str | None = None
+    schedule_type: Literal["manual"]
 
 
 class Connection(Answer):

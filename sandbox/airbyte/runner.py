@@ -78,7 +78,8 @@ class _Run:
         attempts = self._jobs.attempts(self.job.id)
         delay = self._retries.delay(len(attempts), attempts[-1]["failure"]["failures"][0]["failureType"])
         if delay is None:
-            self._jobs.log(self.job.id, "error", "platform", f"Job {self.job.id} failed, attempts: {len(attempts)}")
+            if len(attempts) > 1:
+                self._jobs.log(self.job.id, "error", "platform", f"Job {self.job.id}: {len(attempts)} attempts failed")
             self._jobs.end(self.job.id, "failed")
             return False
         self._jobs.log(self.job.id, "warn", "platform", f"Job {self.job.id}: next attempt in {delay:g} s")

@@ -104,6 +104,45 @@ SOURCE_POSTGRES = _object(
     ["host", "port", "database", "username"],
 )
 
+DESTINATION_POSTGRES = _object(
+    {
+        "host": _NAME,
+        "port": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 5432},
+        "database": _NAME,
+        "schema": {**_NAME, "default": "public"},
+        "username": _NAME,
+        "password": _SECRET,
+        "ssl": _FLAG,
+        "ssl_mode": _SSL_MODE,
+        "tunnel_method": _TUNNEL,
+        "jdbc_url_params": _TEXT,
+        "cdc_deletion_mode": {"enum": ["Hard delete", "Soft delete"]},
+        "raw_data_schema": _TEXT,
+        "disable_type_dedupe": _FLAG,
+        "drop_cascade": _FLAG,
+        "unconstrained_number": _FLAG,
+    },
+    ["host", "port", "database", "schema", "username"],
+)
+
+DESTINATION_ELASTICSEARCH = _object(
+    {
+        "endpoint": {"type": "string", "pattern": "^https?://."},
+        "upsert": {**_FLAG, "default": True},
+        "pathPrefix": _TEXT,
+        "ca_certificate": _SECRET,
+        "authenticationMethod": _choice(
+            "method",
+            [
+                _tagged("method", "none", {}, []),
+                _tagged("method", "secret", {"apiKeyId": _TEXT, "apiKeySecret": _SECRET}, ["apiKeyId", "apiKeySecret"]),
+                _tagged("method", "basic", {"username": _TEXT, "password": _SECRET}, ["username", "password"]),
+            ],
+        ),
+    },
+    ["endpoint"],
+)
+
 _CHARACTER = {"type": "string", "minLength": 1, "maxLength": 1}
 _CSV = _tagged(
     "filetype",

@@ -45,6 +45,8 @@ def new_fields(mapping: IndexMapping, source: Json) -> Json:
     """
     properties: Json = {}
     for path, value in leaves(source):
+        if value is None and path in mapping.objects:
+            continue
         _check_shape(mapping, path)
         if value is None or path in mapping.fields:
             continue

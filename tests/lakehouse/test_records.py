@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,19 @@ import psycopg2
 import pytest
 
 from lakehouse import setup
-from lakehouse.airbyte import PublicApi
+from lakehouse.airbyte import public_api
 from lakehouse.bronze import load_sync
 from lakehouse.config import load_streams
 from lakehouse.exceptions import RowCountMismatch
 from lakehouse.history import load_dbt_invocation, record_dbt_invocation, record_warming
 from lakehouse.logs import LogShippingError, documents, ship_sync_logs
 from lakehouse.setup import airbyte
+from lakehouse.sync_jobs import run_sync
 from lakehouse.syncs import record_latest_sync
 
 from .conftest import Platform
 from .servers import free_port
 from .test_bronze import keys
-
-FINAL = {"succeeded", "failed", "cancelled"}
 
 
 @pytest.fixture
@@ -53,12 +51,7 @@ def query(platform: Platform, sql: str) -> list[tuple[Any, ...]]:
 
 
 def sync(connection: str) -> int:
-    with PublicApi.from_connection() as api:
-        job = api.create("jobs", {"connectionId": airbyte.connection_ids()[connection], "jobType": "sync"})
-        while (job := api.get("jobs", str(job["jobId"])))["status"] not in FINAL:
-            time.sleep(0.1)
-    assert job["status"] == "succeeded"
-    return int(job["jobId"])
+    return run_sync(public_api(), airbyte.connection_ids()[connection], poll_seconds=0.1).job_id
 
 
 def logs(platform: Platform, *jobs: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from lakehouse import files, replication, setup
-from lakehouse.airbyte import PublicApi
+from lakehouse.airbyte import every, public_api
 from lakehouse.replication import Feed, ReplicationError
 from lakehouse.replication.__main__ import main
 
@@ -88,8 +88,7 @@ def test_a_table_that_is_not_there_is_named(platform: Platform, feed: Feed) -> N
 def test_setup_makes_them_and_airbyte_finds_them(platform: Platform, feed: Feed) -> None:
     assert {"airbyte_publication", "airbyte_slot"} <= made(setup.apply("postgres")).keys()
     setup.apply("airbyte")
-    with PublicApi.from_connection() as api:
-        found = {item["name"]: item for item in api.list("connections")}
+    found = {item["name"]: item for item in every(public_api().connections.list_connections)}
     streams = {stream["name"]: stream for stream in found["shop_cdc"]["configurations"]["streams"]}
     assert {stream["syncMode"] for stream in streams.values()} == {"incremental_append"}
     assert streams["order_items"]["primaryKey"] == [["order_id"], ["line_number"]]

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from lakehouse import files, setup
-from lakehouse.airbyte import AirbyteError, PublicApi
+from lakehouse.airbyte import AirbyteError, ask, every, public_api
 from lakehouse.files import ConfigError
 from lakehouse.setup import airbyte
 
@@ -90,12 +90,9 @@ def test_elasticsearch_gets_the_mapping_of_the_architecture(platform: Platform, 
 
 def test_airbyte_gets_what_is_declared_and_then_nothing(platform: Platform) -> None:
     setup.apply("postgres")
-    with PublicApi.from_connection() as api:
-        for connection in api.list("connections"):
-            httpx.delete(
-                f"http://127.0.0.1:{8000 + platform.offset}/api/public/v1/connections/{connection['connectionId']}",
-                headers=api._headers(),
-            ).raise_for_status()
+    api = public_api()
+    for connection in every(api.connections.list_connections):
+        ask(api.connections.delete_connection, connection_id=connection["connectionId"])
     first = setup.apply("airbyte")
     assert {(change.kind, change.name) for change in first} == {
         ("connector", "payment_provider"),
@@ -108,8 +105,10 @@ def test_airbyte_gets_what_is_declared_and_then_nothing(platform: Platform) -> N
     assert actions(again) == {"unchanged"}
     assert setup.summary(again) == "nothing to change: 13 objects are as declared"
     assert set(airbyte.connection_ids()) == {"shop_postgres", "payment_provider", "partner_files", "shop_cdc"}
-    with PublicApi.from_connection() as api:
-        found = api.get("connections", airbyte.connection_ids()["shop_postgres"])
+    names = airbyte.connection_ids()
+    found = next(
+        item for item in every(api.connections.list_connections) if item["connectionId"] == names["shop_postgres"]
+    )
     modes = {item["name"]: (item["syncMode"], item["cursorField"]) for item in found["configurations"]["streams"]}
     assert modes == {
         "customers": ("full_refresh_overwrite", []),
@@ -135,10 +134,10 @@ def test_what_differs_in_airbyte_is_changed_and_named(
     changes = {(change.kind, change.name): change for change in setup.apply("airbyte")}
     updated = {key: change.detail for key, change in changes.items() if change.action != "unchanged"}
     assert updated == {
-        ("source", "shop_postgres"): "ssl_mode.mode",
-        ("source", "shop_postgres_cdc"): "ssl_mode.mode",
+        ("source", "shop_postgres"): "ssl_mode.mode: 'prefer' -> 'disable'",
+        ("source", "shop_postgres_cdc"): "ssl_mode.mode: 'prefer' -> 'disable'",
         ("source", "payment_provider"): "a value that Airbyte does not show",
-        ("connection", "partner_files"): "status",
+        ("connection", "partner_files"): "status: 'active' -> 'inactive'",
     }
     text = setup.summary(list(changes.values()))
     assert text.startswith("0 created, 4 updated, 9 unchanged")
@@ -153,16 +152,14 @@ def test_a_connection_to_nowhere_is_refused_with_the_known_names(platform: Platf
     setup.apply("postgres")
     file = declared / "airbyte" / "connections.yml"
     file.write_text(file.read_text().replace("destination: lake_api", "destination: lake_graphql"))
-    with pytest.raises(ConfigError, match=r"connections\.yml: destination: 'lake_graphql'.*lake_postgres"):
+    with pytest.raises(ConfigError, match=r"connections\.1\.destination: 'lake_graphql'.*lake_postgres"):
         setup.apply("airbyte")
 
 
 def test_wrong_airbyte_credentials_are_named_but_not_shown(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = platform.connections["airbyte_default"].replace("client-secret", "wrong-client-secret")
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", wrong)
-    with pytest.raises(
-        AirbyteError, match="Check login and password of the Airflow connection 'airbyte_default'"
-    ) as caught:
+    with pytest.raises(AirbyteError, match="Check login and password of the Airflow connection") as caught:
         setup.apply("airbyte")
     assert "wrong-client-secret" not in str(caught.value)
 

@@ -61,17 +61,17 @@ def resnapshot(feed: Feed) -> list[Change]:
         ReplicationError: When somebody reads the slot.
         AirbyteError: When Airbyte refuses to forget the connection's state, because a sync runs for example.
     """
-    from lakehouse.airbyte import AirbyteError, PublicApi
+    from lakehouse.airbyte import AirbyteError, ask, every, public_api
 
-    with PublicApi.from_connection() as api:
-        found = [item for item in api.list("connections") if item["name"] == feed.connection]
-        if len(found) != 1:
-            raise AirbyteError(f"Airbyte has {len(found)} connections named {feed.connection!r}: run platform_setup")
-        with session(feed) as cursor:
-            if find_slot(cursor, feed) is not None:
-                cursor.execute("SELECT pg_drop_replication_slot(%s)", (feed.slot,))
-            _create_slot(cursor, feed)
-        api.create("jobs", {"connectionId": found[0]["connectionId"], "jobType": "reset"})
+    api = public_api()
+    found = [item for item in every(api.connections.list_connections) if item["name"] == feed.connection]
+    if len(found) != 1:
+        raise AirbyteError(f"Airbyte has {len(found)} connections named {feed.connection!r}: run platform_setup")
+    with session(feed) as cursor:
+        if find_slot(cursor, feed) is not None:
+            cursor.execute("SELECT pg_drop_replication_slot(%s)", (feed.slot,))
+        _create_slot(cursor, feed)
+    ask(api.jobs.create_job, connection_id=found[0]["connectionId"], job_type="reset")
     return [
         Change("postgres", "replication slot", feed.slot, "created", "made anew"),
         Change("airbyte", "connection", feed.connection, "updated", "its state is cleared: the next sync loads again"),

@@ -7,7 +7,7 @@ import hmac
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from lakehouse import metadata_store
 
 Action = Literal["created", "updated", "unchanged", "skipped"]
 _ITERATIONS = 100_000
-MASKS = ("**********", "XXXXXXXXXX")  # Airbyte, Superset
 
 
 @dataclass(frozen=True)
@@ -58,32 +57,6 @@ def summary(changes: Sequence[Change]) -> str:
     else:
         head = f"{counts['created']} created, {counts['updated']} updated, {counts['unchanged']} unchanged"
     return "\n".join([head + (f", {counts['skipped']} skipped" if counts["skipped"] else ""), *lines])
-
-
-def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
-    """Compare a declared value with what a system shows of it.
-
-    What the system shows beyond the declaration is its own business, and what it masks or does not show at all is for
-    the fingerprint to tell.
-
-    Args:
-        wanted: The declared value.
-        found: What the system returned.
-        path: Where in the value this is.
-
-    Yields:
-        The paths at which they differ; never the values, some of which are secrets.
-    """
-    if found in MASKS:
-        return
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in wanted.keys() & found.keys():
-            yield from differences(wanted[key], found[key], f"{path}.{key}" if path else str(key))
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (left, right) in enumerate(zip(wanted, found, strict=True)):
-            yield from differences(left, right, f"{path}.{number}")
-    elif wanted != found and (wanted or found):
-        yield path
 
 
 def same_as_applied(system: str, kind: str, name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How source-postgres sees PostgreSQL's types: JSON schema, the SQL that reads them, the literals of a cursor."""
+"""How source-postgres sees PostgreSQL's types: JSON schema, the SQL that reads them, what lands, cursor literals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 _INTEGER = {"type": "number", "airbyte_type": "integer"}
@@ -17,7 +19,7 @@ _TIMESTAMP = {"type": "string", "format": "date-time", "airbyte_type": "timestam
 _TIMESTAMP_TZ = {"type": "string", "format": "date-time", "airbyte_type": "timestamp_with_timezone"}
 _TIME = {"type": "string", "format": "time", "airbyte_type": "time_without_timezone"}
 
-# Base type -> (JSON schema, SQL type read). Numbers are read as doubles because that is what destination-s3 lands.
+# Base type -> (JSON schema, SQL type read). Every type that is not here is read as the text PostgreSQL writes.
 _SCALARS: dict[str, tuple[dict[str, Any], str]] = {
     "int2": (_INTEGER, "int8"),
     "int4": (_INTEGER, "int8"),
@@ -25,15 +27,21 @@ _SCALARS: dict[str, tuple[dict[str, Any], str]] = {
     "oid": (_INTEGER, "int8"),
     "float4": (_NUMBER, "float8"),
     "float8": (_NUMBER, "float8"),
-    "numeric": (_NUMBER, "float8"),
+    "numeric": (_NUMBER, "text"),
     "bool": (_BOOLEAN, "bool"),
     "date": (_DATE, "date"),
     "timestamp": (_TIMESTAMP, "timestamp"),
     "timestamptz": (_TIMESTAMP_TZ, "timestamptz"),
     "time": (_TIME, "time"),
+    # A cast to text would cut the blanks off.
+    "bpchar": (_STRING, "bpchar"),
+    "varchar": (_STRING, "varchar"),
 }
 _ARRAY_ELEMENTS = {"int2", "int4", "int8", "float4", "float8", "numeric", "bool"}
-_CURSORS = set(_SCALARS) - {"bool"} | {"text", "varchar", "bpchar", "uuid"}
+_CURSORS = set(_SCALARS) - {"bool"} | {"text", "uuid"}
+_INT64_DIGITS = 18
+_FIRST = {"date": -2_440_589, "timestamp": -211_000_000_000_000_000, "timestamptz": -211_000_000_000_000_000}
+"""Before 4713 BC, where PostgreSQL's calendar begins: the driver lets infinity and what it cannot hold end up there."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,12 @@ class Column:
     Attributes:
         name: the column's name.
         type_name: PostgreSQL's name of the type (``int8``, ``numeric``, ``_text`` for an array of text).
+        modifier: the type's modifier, which holds a numeric's precision and scale; -1 if it has none.
     """
 
     name: str
     type_name: str
+    modifier: int = -1
 
     @property
     def json_schema(self) -> dict[str, Any]:
@@ -58,14 +68,32 @@ class Column:
         return dict(_SCALARS.get(self.type_name, (_STRING, "text"))[0])
 
     @property
+    def decimal(self) -> Any:
+        """The Arrow type of a numeric with a declared precision; None for every other column.
+
+        A numeric without one, or with more than the 38 digits of Arrow's and Parquet's decimals, lands as text: a
+        double would lose digits.
+        """
+        if self.type_name != "numeric" or self.modifier < 4:
+            return None
+        precision, scale = ((self.modifier - 4) >> 16) & 0xFFFF, (self.modifier - 4) & 0x7FF
+        # Scales from 1024 are negative ones, in eleven bits' two's complement.
+        return pa.decimal128(precision, scale) if precision <= 38 and scale <= precision else None
+
+    @property
     def expression(self) -> sql.Composable:
-        """The SQL expression that reads the column in the type it lands in."""
+        """The SQL expression that reads the column in a type the driver reads fast and without loss."""
+        name = sql.Identifier(self.name)
+        if self._as_integers:
+            # Twice as fast as reading numerics, which come as text. Arrow's decimals have no NaN.
+            number, factor = sql.SQL("nullif({}, 'NaN')").format(name), sql.Literal(10**self.decimal.scale)
+            scaled = sql.SQL("{} * {}").format(number, factor) if self.decimal.scale else number
+            return sql.SQL("({})::int8 as {}").format(scaled, name)
         if self.type_name.startswith("_"):
             element = self.type_name[1:]
             read_as = f"{_SCALARS[element][1]}[]" if element in _ARRAY_ELEMENTS else "text[]"
         else:
-            read_as = _SCALARS.get(self.type_name, (_STRING, "text"))[1]
-        name = sql.Identifier(self.name)
+            read_as = "numeric" if self.decimal is not None else _SCALARS.get(self.type_name, (_STRING, "text"))[1]
         if read_as == self.type_name:
             return name
         return sql.SQL("{}::{} as {}").format(name, sql.SQL(read_as), name)
@@ -75,9 +103,44 @@ class Column:
         """Whether the type has an order that a cursor can follow."""
         return self.type_name in _CURSORS
 
+    @property
+    def _as_integers(self) -> bool:
+        return self.decimal is not None and self.decimal.precision <= _INT64_DIGITS
+
+    def landed(self, values: Any) -> Any:
+        """Return what the driver read as the values that land; what their type cannot hold is null, as in Airbyte.
+
+        That is ``NaN`` in a numeric with a precision, and infinity in dates and timestamps.
+        """
+        if self._as_integers:
+            wide = values.cast(pa.decimal128(19, 0))
+            return pa.Array.from_buffers(self.decimal, len(wide), wide.buffers(), wide.null_count, wide.offset)
+        if self.decimal is not None:
+            texts = values.storage
+            return pc.if_else(pc.equal(texts, "nan"), pa.scalar(None, pa.string()), texts).cast(self.decimal)
+        first = _FIRST.get(self.type_name)
+        if first is None:
+            return values
+        numbers = values.view(pa.int32() if self.type_name == "date" else pa.int64())
+        lowest = pc.min(numbers).as_py()
+        if lowest is None or lowest > first:
+            return values
+        return pc.if_else(pc.greater(numbers, first), values, pa.scalar(None, values.type))
+
     def cursor_literal(self, saved: str) -> sql.Composable:
         """Return a saved cursor value as SQL of the column's own type."""
         return sql.SQL("{}::{}").format(sql.Literal(saved), sql.SQL(self.type_name))
+
+
+def landed(batch: Any, columns: list[Column]) -> Any:
+    """Return a batch as it lands, without the driver's notes on the fields.
+
+    Args:
+        batch: as the driver read it.
+        columns: its columns, in order.
+    """
+    arrays = [column.landed(values) for column, values in zip(columns, batch.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
 def cursor_text(value: Any) -> str:

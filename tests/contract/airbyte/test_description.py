@@ -17,6 +17,11 @@ expected-statuses = ["2xx", "401", "403", "404", "409", "422", "501"]
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "501"]
 
+[[operations]]
+include-path-regex = "/connections"
+# The streams of a connection are the source's: 400 names the one that is not there.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "501"]
+
 [parameters]
 "path.workspace_id" = "{workspace}"
 "path.jobId" = {job}

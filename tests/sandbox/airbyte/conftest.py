@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def own_airbyte(mortal: services.Airbyte) -> services.Airbyte:
 @pytest.fixture(scope="session")
 def client(airbyte: services.Airbyte) -> services.Client:
     return airbyte.client()
+
+
+@pytest.fixture
+def schema(postgres: services.Postgres) -> str:
+    """A schema of the test's own."""
+    name = f"s{uuid.uuid4().hex[:8]}"
+    postgres.execute(f"create schema {name}")
+    return name
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.sandbox.airbyte.services import S3, Airbyte, Client, Postgres
         pytest.param({"port": "5432"}, 422, "port", id="text for a number"),
         pytest.param({"ssl_mode": {"mode": "sometimes"}}, 422, "ssl_mode.mode", id="unknown mode"),
         pytest.param({"replication_method": {"method": "CDC"}}, 422, "replication_method.replication_slot", id="cdc"),
-        pytest.param({"replication_method": {"method": "Xmin"}}, 501, "Xmin", id="xmin not here"),
         pytest.param({"jdbc_url_params": "a=b"}, 501, "jdbc_url_params", id="jdbc parameters not here"),
         pytest.param({"sourceType": "mysql"}, 501, "mysql", id="connector not here"),
         pytest.param({"sourceType": "carrier-pigeon"}, 400, "carrier-pigeon", id="no such connector"),

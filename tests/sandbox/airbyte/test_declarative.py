@@ -124,7 +124,7 @@ def test_an_api_that_fails_for_good_fails_the_sync_naming_the_address(
     folder = f"down{expected[:8].replace(' ', '')}"
     connection = connect(client, lake, api, folder)
     job = client.sync(connection, "failed")
-    (attempt,) = client.configuration("jobs/get", {"id": job["jobId"]})["attempts"]
+    *_, attempt = client.configuration("jobs/get", {"id": job["jobId"]})["attempts"]
     (failure,) = attempt["attempt"]["failureSummary"]["failures"]
     assert failure["failureOrigin"] == "source"
     assert expected in failure["externalMessage"]

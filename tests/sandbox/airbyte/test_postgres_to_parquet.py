@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime
 import io
 import uuid
 from typing import Any
@@ -16,14 +15,6 @@ def table_of(lake: S3, prefix: str) -> Any:
     return pa.concat_tables([pq.read_table(io.BytesIO(lake.body(key))) for key in lake.keys(prefix)])
 
 
-@pytest.fixture
-def schema(postgres: Postgres) -> str:
-    """A schema of the test's own."""
-    name = f"s{uuid.uuid4().hex[:8]}"
-    postgres.execute(f"create schema {name}")
-    return name
-
-
 def connect(
     client: Client, postgres: Postgres, lake: S3, schema: str, streams: list[dict[str, Any]], **destination: Any
 ) -> str:
@@ -32,52 +23,30 @@ def connect(
     return client.connection(source, target, streams)
 
 
-def test_every_type_lands_as_airbyte_types_it(client: Client, postgres: Postgres, lake: S3, schema: str) -> None:
+def test_records_carry_airbytes_columns(client: Client, postgres: Postgres, lake: S3, schema: str) -> None:
     postgres.execute(
-        f"""create table {schema}.kinds (
-            big bigint, small smallint, amount numeric(12,2), ratio real, flag boolean, day date, at timestamp,
-            zoned timestamptz, "quoted ""Name" text, note varchar(9), doc jsonb, id uuid, tags text[], counts int[])""",
-        f"""insert into {schema}.kinds values (9007199254740993, 7, 1234.56, 0.5, true, '2026-02-03',
-            '2026-02-03 04:05:06.789012', '2026-02-03 04:05:06+02', 'ü', 'x', '{{"a": 1}}',
-            '11111111-2222-3333-4444-555555555555', '{{a,NULL,b}}', '{{1,2}}')""",
-        f"insert into {schema}.kinds default values",
+        f"""create table {schema}.t (i int, "quoted ""Name" text)""",
+        f"insert into {schema}.t values (1, 'ü'), (2, null)",
     )
-    connection = connect(client, postgres, lake, schema, [{"name": "kinds"}])
-    job = client.sync(connection)
-    table = table_of(lake, f"bronze/landing/{schema}/kinds/")
+    job = client.sync(connect(client, postgres, lake, schema, [{"name": "t"}]))
+    table = table_of(lake, f"bronze/landing/{schema}/t/")
     change = pa.struct([("field", pa.string()), ("change", pa.string()), ("reason", pa.string())])
     expected = {
         "_airbyte_raw_id": pa.string(),
         "_airbyte_extracted_at": pa.timestamp("ms", tz="UTC"),
         "_airbyte_generation_id": pa.int64(),
         "_airbyte_meta": pa.struct([("sync_id", pa.int64()), ("changes", pa.list_(change))]),
-        "big": pa.int64(),
-        "small": pa.int64(),
-        "amount": pa.float64(),
-        "ratio": pa.float64(),
-        "flag": pa.bool_(),
-        "day": pa.date32(),
-        "at": pa.timestamp("us"),
-        "zoned": pa.timestamp("us", tz="UTC"),
+        "i": pa.int64(),
         'quoted "Name': pa.string(),
-        "note": pa.string(),
-        "doc": pa.string(),
-        "id": pa.string(),
-        "tags": pa.list_(pa.string()),
-        "counts": pa.list_(pa.int64()),
     }
     assert table.schema.names == list(expected)
     for name, kind in expected.items():
         assert table.schema.field(name).type.equals(kind), name
-    first, second = table.to_pylist()
-    assert (first["big"], first["small"], first["amount"], first["flag"]) == (9007199254740993, 7, 1234.56, True)
-    assert first["at"] == datetime.datetime(2026, 2, 3, 4, 5, 6, 789012)
-    assert first["zoned"] == datetime.datetime(2026, 2, 3, 2, 5, 6, tzinfo=datetime.UTC)
-    assert (first['quoted "Name'], first["tags"], first["counts"]) == ("ü", ["a", None, "b"], [1, 2])
-    assert all(second[name] is None for name in list(expected)[4:])
-    assert {row["_airbyte_meta"]["sync_id"] for row in (first, second)} == {job["jobId"]}
-    assert first["_airbyte_meta"]["changes"] == []
-    ids = {uuid.UUID(row["_airbyte_raw_id"]) for row in (first, second)}
+    rows = table.to_pylist()
+    assert [row['quoted "Name'] for row in rows] == ["ü", None]
+    assert {row["_airbyte_meta"]["sync_id"] for row in rows} == {job["jobId"]}
+    assert [row["_airbyte_meta"]["changes"] for row in rows] == [[], []]
+    ids = {uuid.UUID(row["_airbyte_raw_id"]) for row in rows}
     assert len(ids) == 2
     assert {item.version for item in ids} == {4}
 
