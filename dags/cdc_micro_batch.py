@@ -8,7 +8,7 @@ Pausing the DAG ends it after the run that is at it. How old changes were when t
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
@@ -47,6 +47,9 @@ def micro_batches(connection_id: str, minutes: float, dag_id: str, run: str) -> 
 with DAG(
     dag_id="cdc_micro_batch",
     schedule="@continuous",
+    # Without it the first run's interval has no length, the second begins where the first did, and Airflow takes it for
+    # the same run: there would never be a second.
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=True,

@@ -36,6 +36,15 @@ dbt_arguments = dag_parts.dbt_arguments(BATCH_DATE)
 dbt_task = dag_parts.dbt_task(BATCH_DATE)
 
 
+@task(pre_execute=require("airbyte_default", "lake_s3", "dremio_default", "metadata_postgres"))
+def catch_up(source: str, connection_id: str) -> dict[str, Any] | None:
+    """Load what has changed since, unless ``cdc_micro_batch`` does it: a slot that nobody reads fills a disk."""
+    from lakehouse import live
+
+    loaded = live.catch_up(source, connection_id)
+    return loaded.to_dict() if loaded else None
+
+
 @task(pre_execute=require("metadata_postgres"))
 def record_warming(result: dict[str, Any] | None, dag_id: str, run: str) -> int:
     """Keep what became of each chart, cold and warm, in PostgreSQL; ``run_id`` as a name is Airflow's own."""
@@ -78,6 +87,12 @@ with DAG(
             synced = dag.get_task(f"{source.stage}.sync_{source.connection}")
             loaded = write_partitions.override(task_id=f"write_{source.name}")(source.name, synced.output, BATCH_DATE)
             loaded >> shown
+        for source in (source for source in streams.sources.values() if source.frequency == "live"):
+            caught_up = catch_up.override(task_id=f"catch_up_{source.name}")(
+                source.name, f"{{{{ var.json.airbyte_connections.{source.connection} }}}}"
+            )
+            # A teardown: change data that is stuck must not keep the night's figures from anybody.
+            shown >> caught_up.as_teardown(on_failure_fail_dagrun=True)
 
     groups["transform"] = transform = DbtTaskGroup(
         group_id="transform",

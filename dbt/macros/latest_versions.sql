@@ -60,18 +60,7 @@
 
     ranked as (
         select
-            {%- for column in carried if column not in text_columns %}
-            {{ column }},
-            {%- endfor %}
-            {%- for column in text_columns %}
-            first_value({{ column }}) over (
-                partition by {{ key | join(', ') }}
-                order by
-                    case when {{ column }} = '{{ unavailable_value() }}' then 1 else 0 end,
-                    {{ newest_first }}
-            ) as {{ column }},
-            {%- endfor %}
-            is_change,
+            versions.*,
             row_number() over (
                 partition by {{ key | join(', ') }}
                 order by {{ newest_first }}, is_change desc
@@ -79,18 +68,64 @@
         from versions
     ),
 
+    newest as (
+        select *
+        from ranked
+        where version_rank = 1
+    ),
+    {%- for text_column in text_columns %}
+
+    -- Few keys lack the value, mostly none: only theirs are looked up.
+    without_{{ text_column }} as (
+        select {{ key | join(', ') }}
+        from newest
+        where {{ text_column }} = '{{ unavailable_value() }}'
+    ),
+
+    sent_{{ text_column }} as (
+        select
+            {%- for column in key %}
+            versions.{{ column }},
+            {%- endfor %}
+            versions.{{ text_column }},
+            row_number() over (
+                partition by {% for column in key %}versions.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+                order by versions._ab_cdc_lsn desc, versions._ab_cdc_sequence desc
+            ) as version_rank
+        from versions
+        inner join without_{{ text_column }}
+            on {% for column in key -%}
+            versions.{{ column }} = without_{{ text_column }}.{{ column }}{{ ' and ' if not loop.last }}
+            {%- endfor %}
+        where versions.{{ text_column }} is null or versions.{{ text_column }} <> '{{ unavailable_value() }}'
+    ),
+    {%- endfor %}
+
     latest as (
         select
-            {%- for column in carried %}
-            ranked.{{ column }},
+            {%- for column in carried if column not in text_columns %}
+            newest.{{ column }},
             {%- endfor %}
-            ranked.is_change,
+            {%- for text_column in text_columns %}
             case
-                when ranked.is_deleted = 1 or ranked._ab_cdc_lsn < truncation.truncated_lsn then 1 else 0
+                when newest.{{ text_column }} = '{{ unavailable_value() }}' then sent_{{ text_column }}.{{ text_column }}
+                else newest.{{ text_column }}
+            end as {{ text_column }},
+            {%- endfor %}
+            newest.is_change,
+            case
+                when newest.is_deleted = 1 or newest._ab_cdc_lsn < truncation.truncated_lsn then 1 else 0
             end as is_gone
-        from ranked
+        from newest
         cross join truncation
-        where ranked.version_rank = 1
+        {%- for text_column in text_columns %}
+        left join sent_{{ text_column }}
+            on
+                sent_{{ text_column }}.version_rank = 1
+                {%- for column in key %}
+                and newest.{{ column }} = sent_{{ text_column }}.{{ column }}
+                {%- endfor %}
+        {%- endfor %}
     )
 {%- endmacro %}
 

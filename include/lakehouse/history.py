@@ -41,8 +41,12 @@ _UPSERT_MICRO_BATCH = """
          load_seconds, metadata_seconds, warm_seconds, oldest_seconds, late, slot_lag_bytes)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (source, job_id) DO UPDATE SET
-        dag_id = EXCLUDED.dag_id, run_id = EXCLUDED.run_id, changes = EXCLUDED.changes, shown_at = EXCLUDED.shown_at,
-        oldest_seconds = EXCLUDED.oldest_seconds, late = EXCLUDED.late
+        (dag_id, run_id, changes, first_lsn, last_lsn, newest_commit, asked_at, shown_at, sync_seconds, load_seconds,
+         metadata_seconds, warm_seconds, oldest_seconds, late, slot_lag_bytes)
+        = (EXCLUDED.dag_id, EXCLUDED.run_id, EXCLUDED.changes, EXCLUDED.first_lsn, EXCLUDED.last_lsn,
+           EXCLUDED.newest_commit, EXCLUDED.asked_at, EXCLUDED.shown_at, EXCLUDED.sync_seconds, EXCLUDED.load_seconds,
+           EXCLUDED.metadata_seconds, EXCLUDED.warm_seconds, EXCLUDED.oldest_seconds, EXCLUDED.late,
+           EXCLUDED.slot_lag_bytes)
 """
 _FORGET_WARMING = "DELETE FROM chart_warming_history WHERE dag_id = %s AND run_id = %s"
 _INSERT_WARMING = """
@@ -159,14 +163,14 @@ def record_warming(result: Mapping[str, Any] | None, dag_id: str, run_id: str) -
     return len(rows)
 
 
-def record_micro_batch(batch: MicroBatch, dag_id: str, run_id: str, slot_lag: int | None) -> None:
+def record_micro_batch(batch: MicroBatch, dag_id: str, run_id: str, slot_lag: int) -> None:
     """Keep one micro-batch in ``micro_batch_history``; one that is shown again after a kill has its last time there.
 
     Args:
         batch: The micro-batch.
         dag_id: The DAG whose loop it was.
         run_id: Its run.
-        slot_lag: Bytes of its log that the source keeps for us; None when nobody has asked.
+        slot_lag: Bytes of its log that the source had written and nobody had confirmed, as last measured.
 
     Raises:
         MetadataStoreError: When PostgreSQL cannot be reached.

@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from lakehouse import history
+from lakehouse import history, metadata_store, replication
 from lakehouse.airbyte import public_api
 from lakehouse.changes import ChangeBatch, load_changes
 from lakehouse.config import Source, load_streams
@@ -36,10 +36,18 @@ FRESH_SECONDS = 60.0
 IDLE_SECONDS = 60.0
 """Charts are warmed so often although nothing has changed: what they call today moves on by itself."""
 PAUSE_SECONDS = 1.0
+"""Between two syncs when the first of them found nothing."""
+SLOT_SECONDS = 60.0
+"""How often the replication slot is measured."""
 _POLL_SECONDS = 0.2
+_ALONE_SECONDS = 60.0
 _SYNC_TIMEOUT = 900.0
 
 _log = logging.getLogger(__name__)
+
+
+class AlreadyLive(RuntimeError):
+    """Two loops want to carry the same changes."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,6 @@ def run_micro_batches(
     datasets: Collection[str],
     dag_id: str,
     run_id: str,
-    slot_lag: Callable[[], int | None] | None = None,
 ) -> Summary:
     """Carry changes to the charts until the time is over; the micro-batch that has begun is brought to its end.
 
@@ -125,20 +132,25 @@ def run_micro_batches(
         datasets: ``schema.table`` of the live datasets among those of the dashboard.
         dag_id: Who is at it, for the history.
         run_id: Its run.
-        slot_lag: Says how many bytes of its log the source keeps for us.
 
     Returns:
         What was done.
 
     Raises:
+        AlreadyLive: When another loop is at it.
         ContractViolation: At the end, when changes of a stream wait in quarantine; the other streams went on.
         AirbyteError, LakeError, DremioError, SupersetError: When a step fails for good; the next loop takes it up.
     """
     summary = Summary()
-    with _MicroBatches(load_streams().source(source), connection_id, dashboard, datasets) as loop:
+    declared = load_streams().source(source)
+    slot = _SlotWatch(declared.connection)
+    with ExitStack() as stack:
+        if not stack.enter_context(_alone(source, _ALONE_SECONDS)):
+            raise AlreadyLive(f"Somebody else carries the changes of {source} and did not end in {_ALONE_SECONDS:g} s.")
+        loop = stack.enter_context(_MicroBatches(declared, connection_id, dashboard, datasets))
         for batch in loop.until(time.monotonic() + seconds, summary):
             summary.add(batch)
-            history.record_micro_batch(batch, dag_id, run_id, slot_lag() if slot_lag else None)
+            history.record_micro_batch(batch, dag_id, run_id, slot.lag_bytes())
             tell = _log.warning if batch.late else _log.info
             tell(
                 "job %d: %d changes, at most %.1f s old when shown (%s)",
@@ -150,6 +162,76 @@ def run_micro_batches(
     if summary.held:
         raise ContractViolation(summary.held, [])
     return summary
+
+
+def catch_up(source: str, connection_id: str) -> ChangeBatch | None:
+    """Bring what has changed to bronze and show it to Dremio, once, without any chart.
+
+    For the nightly run: whether the live loop is paused or not, the replication slot moves on and cold is up to date.
+
+    Args:
+        source: A source of ``streams.yml`` whose streams have sync mode cdc.
+        connection_id: Its Airbyte connection.
+
+    Returns:
+        What was loaded; None when a live loop is at it.
+
+    Raises:
+        ContractViolation: When changes of a stream wait in quarantine; the other streams are loaded.
+        AirbyteError, LakeError, DremioError: When a step fails.
+    """
+    with _alone(source, 0.0) as alone:
+        if not alone:
+            return None
+        outcome = run_sync(public_api(), connection_id, timeout=_SYNC_TIMEOUT)
+        try:
+            return load_changes(source, outcome.job_id)
+        finally:
+            refresh_bronze_metadata(source=source)
+
+
+@contextmanager
+def _alone(source: str, seconds: float) -> Iterator[bool]:
+    """Keep others off a source's change data; a load allows for one at a time.
+
+    PostgreSQL lets go of the lock when its holder is gone, however it went.
+
+    Args:
+        source: The source.
+        seconds: How long to wait for somebody else to end.
+
+    Yields:
+        Whether nobody else is at it.
+    """
+    end = time.monotonic() + seconds
+    with metadata_store.transaction() as connection, connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(hashtext('lakehouse.live'), hashtext(%s))", (source,))
+            [(held,)] = cursor.fetchall()
+            connection.commit()  # the lock is the session's; no transaction stays open meanwhile
+            if held or time.monotonic() >= end:
+                break
+            time.sleep(0.5)
+        yield bool(held)
+
+
+class _SlotWatch:
+    """Measures the source's replication slot from time to time, and says when it is in danger."""
+
+    def __init__(self, connection: str) -> None:
+        self._feed = next(feed for feed in replication.declared() if feed.connection == connection)
+        self._measured = -SLOT_SECONDS
+        self._bytes = 0
+
+    def lag_bytes(self) -> int:
+        """Return how much of its log the source has written that nobody has confirmed, as last measured."""
+        if time.monotonic() - self._measured >= SLOT_SECONDS:
+            self._measured = time.monotonic()
+            lag = replication.measure(self._feed)
+            self._bytes = lag.bytes
+            if lag.state != "ok":
+                _log.error("slot %s is %s: %s", lag.slot, lag.state, lag.message)
+        return self._bytes
 
 
 class _MicroBatches(AbstractContextManager["_MicroBatches"]):

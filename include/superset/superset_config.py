@@ -18,6 +18,7 @@ from urllib.parse import quote
 sys.path.append(os.path.dirname(__file__))  # Superset loads this file by its path, which makes its folder no package
 
 from event_log import QueuedEventLogger
+from sqlalchemy_dremio import query as dremio_query
 
 _DAY_SECONDS = 86_400
 
@@ -52,6 +53,10 @@ def _cache(prefix: str, seconds: int) -> dict[str, Any]:
         "CACHE_OPTIONS": {"mode": 0o600},
     }
 
+
+# Dremio sends timestamps in milliseconds, and pandas 2 keeps them so; the client knows pandas' nanoseconds only, and
+# fails on every query with a timestamp in it.
+dremio_query._type_map.setdefault("datetime64[ms]", dremio_query._type_map["datetime64[ns]"])
 
 SQLALCHEMY_DATABASE_URI = _required("SUPERSET_POSTGRES_DSN").replace("postgresql://", "postgresql+psycopg2://", 1)
 SECRET_KEY = _required("SUPERSET_SECRET_KEY")
