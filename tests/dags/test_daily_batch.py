@@ -42,7 +42,7 @@ def batch(dags):
 
 
 def test_the_package_has_its_dags(dags):
-    assert set(dags) == {"daily_batch", "platform_setup"}
+    assert set(dags) == {"daily_batch", "platform_setup", "cdc_micro_batch", "replication_slots"}
 
 
 def test_conventions(dags):
