@@ -23,7 +23,14 @@ def batch(dags):
 
 
 def test_the_package_has_its_dags(dags):
-    assert set(dags) == {"bronze_backfill", "cdc_micro_batch", "daily_batch", "lake_maintenance", "platform_setup"}
+    assert set(dags) == {
+        "bronze_backfill",
+        "cdc_micro_batch",
+        "daily_batch",
+        "lake_maintenance",
+        "platform_setup",
+        "replication_slots",
+    }
 
 
 def test_conventions(dags):

@@ -10,5 +10,8 @@ from __future__ import annotations
 from lakehouse.replication.feeds import Feed, ReplicationError, declared
 from lakehouse.replication.lag import SlotLag, measure
 from lakehouse.replication.slots import apply, resnapshot, set_up
+from lakehouse.replication.watch import SlotAlarm, watch
 
-__all__ = ["Feed", "ReplicationError", "SlotLag", "apply", "declared", "measure", "resnapshot", "set_up"]
+__all__ = [
+    "Feed", "ReplicationError", "SlotAlarm", "SlotLag", "apply", "declared", "measure", "resnapshot", "set_up", "watch",
+]  # fmt: skip

@@ -93,14 +93,16 @@ def test_the_slot_moves_when_the_records_are_safe_or_earlier_if_so_configured(cd
         assert cdc.position() > before
 
 
-def test_a_sync_that_dies_before_its_commit_is_read_again(reads: Reads) -> None:
+def test_a_sync_that_dies_before_its_commit_is_read_again(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     reads.cdc.execute("insert into t values (1)")
 
     def die() -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(capture, "MEMORY_BYTES", 0)
     with pytest.raises(KeyboardInterrupt):
         reads.sync(die)
+    assert list(reads.spool.iterdir()) == []
     reads.cdc.execute("insert into t values (2)")
     assert [record["id"] for record in reads.sync()] == [1, 2]
 

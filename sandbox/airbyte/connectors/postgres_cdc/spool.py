@@ -63,8 +63,10 @@ class Spool:
             path.unlink()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open, and remove the files that nobody has taken."""
         self._end_file()
+        for path in self._files:
+            path.unlink(missing_ok=True)
 
     def _write(self, batch: Any) -> None:
         if self._writer is not None and self._writer.schema != batch.schema:
