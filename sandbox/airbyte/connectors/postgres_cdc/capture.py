@@ -104,8 +104,8 @@ class Capture:
         if self._method.get("heartbeat_action_query"):
             self._connection.execute(self._method["heartbeat_action_query"].encode())
         self._take_snapshot()
-        self._end = self.slot.now()
         saved = min(stream.position for stream in self._streams.values())
+        self._end = max(self.slot.now(), saved)
         self.slot.advance(saved)  # A sync that died after saving its state did not come to this.
         if self._end > max(saved, status.confirmed):
             self._read_changes()
@@ -145,7 +145,8 @@ class Capture:
             "state_type": "cdc",
             "stream_name": configured.name,
             "stream_namespace": configured.namespace,
-            "lsn": self._end,
+            # A table that was loaded in a sync that ends before the end of the log is ahead of the others.
+            "lsn": max(self._end, stream.position),
             "snapshot_lsn": stream.snapshot_position,
         }
 
