@@ -191,7 +191,7 @@ class Capture:
             return status
         if status.lost:
             affected = list(self._streams.values())
-            reason = f"replication slot {self.slot.name!r} is lost: it fell behind by more than max_slot_wal_keep_size"
+            reason = self.slot.lost
         else:
             affected = behind + ahead
             names = ", ".join(stream.name for stream in affected)
@@ -199,7 +199,7 @@ class Capture:
                 f"the saved position of {names} is not in replication slot {self.slot.name!r}, which begins at "
                 f"{lsn_text(status.confirmed)}: changes are missing"
             )
-        if self._method.get("invalid_cdc_cursor_position_behavior", "Fail sync") == "Fail sync":
+        if not reads_again(self._method):
             raise self.slot.wrong(
                 f"{reason}. Recreate the slot if it is lost, clear the connection's data so that everything is read "
                 "again, then raise max_slot_wal_keep_size or sync more often. Or set "
@@ -275,6 +275,11 @@ class Capture:
             self._log("warn", f"{stream.name}.{column}: {count} values beyond what its type holds became null")
 
         return report
+
+
+def reads_again(method: dict[str, Any]) -> bool:
+    """Return whether a sync whose position is gone loads its tables again; the default is to fail."""
+    return bool(method.get("invalid_cdc_cursor_position_behavior") == "Re-sync data")
 
 
 def _table(configured: ConfiguredStream) -> _Table:
