@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -40,14 +40,10 @@ PAUSE_SECONDS = 1.0
 SLOT_SECONDS = 60.0
 """How often the replication slot is measured."""
 _POLL_SECONDS = 0.2
-_ALONE_SECONDS = 60.0
+_OTHER_SECONDS = 60.0  # a loop that was told to end may take so long
 _SYNC_TIMEOUT = 900.0
 
 _log = logging.getLogger(__name__)
-
-
-class AlreadyLive(RuntimeError):
-    """Two loops want to carry the same changes."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ def run_micro_batches(
         What was done.
 
     Raises:
-        AlreadyLive: When another loop is at it.
+        LockHeld: When another loop is at it.
         ContractViolation: At the end, when changes of a stream wait in quarantine; the other streams went on.
         AirbyteError, LakeError, DremioError, SupersetError: When a step fails for good; the next loop takes it up.
     """
@@ -145,8 +141,7 @@ def run_micro_batches(
     declared = load_streams().source(source)
     slot = _SlotWatch(declared.connection)
     with ExitStack() as stack:
-        if not stack.enter_context(_alone(source, _ALONE_SECONDS)):
-            raise AlreadyLive(f"Somebody else carries the changes of {source} and did not end in {_ALONE_SECONDS:g} s.")
+        stack.enter_context(metadata_store.exclusive(_lock(source), wait_seconds=_OTHER_SECONDS))
         loop = stack.enter_context(_MicroBatches(declared, connection_id, dashboard, datasets))
         for batch in loop.until(time.monotonic() + seconds, summary):
             summary.add(batch)
@@ -180,39 +175,20 @@ def catch_up(source: str, connection_id: str) -> ChangeBatch | None:
         ContractViolation: When changes of a stream wait in quarantine; the other streams are loaded.
         AirbyteError, LakeError, DremioError: When a step fails.
     """
-    with _alone(source, 0.0) as alone:
-        if not alone:
-            return None
-        outcome = run_sync(public_api(), connection_id, timeout=_SYNC_TIMEOUT)
-        try:
-            return load_changes(source, outcome.job_id)
-        finally:
-            refresh_bronze_metadata(source=source)
+    try:
+        with metadata_store.exclusive(_lock(source), wait_seconds=0.0):
+            outcome = run_sync(public_api(), connection_id, timeout=_SYNC_TIMEOUT)
+            try:
+                return load_changes(source, outcome.job_id)
+            finally:
+                refresh_bronze_metadata(source=source)
+    except metadata_store.LockHeld:
+        return None
 
 
-@contextmanager
-def _alone(source: str, seconds: float) -> Iterator[bool]:
-    """Keep others off a source's change data; a load allows for one at a time.
-
-    PostgreSQL lets go of the lock when its holder is gone, however it went.
-
-    Args:
-        source: The source.
-        seconds: How long to wait for somebody else to end.
-
-    Yields:
-        Whether nobody else is at it.
-    """
-    end = time.monotonic() + seconds
-    with metadata_store.transaction() as connection, connection.cursor() as cursor:
-        while True:
-            cursor.execute("SELECT pg_try_advisory_lock(hashtext('lakehouse.live'), hashtext(%s))", (source,))
-            [(held,)] = cursor.fetchall()
-            connection.commit()  # the lock is the session's; no transaction stays open meanwhile
-            if held or time.monotonic() >= end:
-                break
-            time.sleep(0.5)
-        yield bool(held)
+def _lock(source: str) -> str:
+    """A load of change data allows for one at a time."""
+    return f"changes {source}"
 
 
 class _SlotWatch:

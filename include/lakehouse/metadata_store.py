@@ -18,6 +18,10 @@ class MetadataStoreError(RuntimeError):
     """A database cannot be reached."""
 
 
+class LockHeld(RuntimeError):
+    """Somebody else is at what only one may do at a time."""
+
+
 @contextmanager
 def transaction(conn_id: str = DEFAULT_CONNECTION) -> Iterator[PostgresConnection]:
     """Open one transaction: committed at the end, rolled back on an error.
@@ -72,17 +76,29 @@ def connect(address: connections.Address) -> PostgresConnection:
 
 
 @contextmanager
-def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION) -> Iterator[None]:
+def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION, *, wait_seconds: float | None = None) -> Iterator[None]:
     """Hold a lock while the block runs; whoever else asks for it waits. It goes when its holder dies.
 
     Args:
         name: What is locked.
         conn_id: An Airflow connection of type postgres.
+        wait_seconds: How long to wait for another holder; None: until it lets go.
 
     Raises:
+        LockHeld: When somebody else has it after that time.
         MetadataStoreError: When the database cannot be reached.
     """
+    from psycopg2.errors import LockNotAvailable
+
     with transaction(conn_id) as connection, connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+        # To PostgreSQL, 0 is no limit.
+        cursor.execute(
+            "SET LOCAL lock_timeout = %s", (0 if wait_seconds is None else max(1, int(1000 * wait_seconds)),)
+        )
+        try:
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+        except LockNotAvailable as error:
+            raise LockHeld(f"Somebody else holds the lock {name!r}, and did so for {wait_seconds:g} s.") from error
+        connection.commit()  # the lock is the session's, and ends with it; no transaction stays open meanwhile
         yield

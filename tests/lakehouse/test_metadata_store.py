@@ -7,8 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
+import pytest
 
-from lakehouse.metadata_store import exclusive
+from lakehouse.metadata_store import LockHeld, exclusive
 
 from .conftest import Platform
 
@@ -44,3 +45,14 @@ def wait_until_blocked(platform: Platform) -> None:
                 return
             time.sleep(0.05)
     raise AssertionError("nobody waits for the lock")
+
+
+def test_who_cannot_wait_is_told_and_gets_the_lock_when_it_is_free(platform: Platform) -> None:
+    with exclusive("changes shop"):
+        with psycopg2.connect(platform.dsn("platform")) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+            assert cursor.fetchone() == (0,), "a lock that is held for hours must not keep vacuum from its work"
+        with pytest.raises(LockHeld, match="'changes shop'"), exclusive("changes shop", wait_seconds=0.0):
+            pass
+    with exclusive("changes shop", wait_seconds=0.0):
+        pass
