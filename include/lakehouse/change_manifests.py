@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lakehouse.change_files import WrittenChanges
 from lakehouse.config import Source
 from lakehouse.lake import Lake
 
@@ -14,32 +15,18 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True)
-class ChangeObject:
-    """One object of bronze that holds the changes of one stream.
+class ChangeObject(WrittenChanges):
+    """One object of bronze that holds changes of one stream.
 
     Args:
         key: Its key.
         stream: The stream.
         bytes: Its size.
-        rows: How many changes it holds.
-        repeated: How many deliveries of a change it leaves out, because the change is there already.
-        first_lsn: The smallest position in the write-ahead log, a number.
-        last_lsn: The largest.
-        newest_commit: The latest commit in it, ISO 8601 in UTC.
-        schema: Fingerprint of its columns and their types.
-        new_columns: Columns that are not in the contract, with their types.
     """
 
     key: str
     stream: str
     bytes: int
-    rows: int
-    repeated: int
-    first_lsn: int
-    last_lsn: int
-    newest_commit: str
-    schema: str
-    new_columns: dict[str, str]
 
 
 @dataclass(frozen=True)

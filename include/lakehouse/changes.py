@@ -157,7 +157,8 @@ class _Load:
                 for job_id, (path, written) in files.items():
                     day = max(item.day for item in delivery.objects if item.job_id == job_id)
                     key = f"{self._source.bronze}/{stream.name}/date={day}/{padded(job_id)}.parquet"
-                    objects.append(ChangeObject(key, stream.name, path.stat().st_size, **asdict(written)))
+                    size = path.stat().st_size
+                    objects.append(ChangeObject(**asdict(written), key=key, stream=stream.name, bytes=size))
                     uploads.append(self._pool.submit(self._lake.upload, path, key, partition.MEDIA_TYPE))
             for upload in uploads:
                 upload.result()

@@ -43,8 +43,8 @@ class FromTheSource:
         if context["dag_run"].run_type == "backfill":
             raise AirflowFailException(
                 "A backfill does not read the source again: what it says today is not what it said then. Load days of "
-                "the past from landing and bronze: airflow backfill create --dag-id bronze_backfill, or trigger that "
-                "DAG with first_date and last_date."
+                "the past from landing and bronze: trigger bronze_backfill with first_date and last_date, or "
+                "`airflow backfill create --dag-id bronze_backfill --max-active-runs 1`."
             )
         self.requirement(context)
 

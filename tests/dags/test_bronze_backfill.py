@@ -39,6 +39,10 @@ def test_airflow_backfill_makes_one_run_for_each_day_of_the_range(backfill: Any)
     assert [info.logical_date.date().isoformat() for info in infos] == ["2026-11-01", "2026-11-02", "2026-11-03"]
 
 
+def test_two_runs_of_a_backfill_do_not_build_the_same_tables_at_once(backfill: Any) -> None:
+    assert backfill.get_task("build").max_active_tis_per_dag == 1  # a backfill does not heed max_active_runs
+
+
 @pytest.mark.parametrize(
     ("started", "params", "span"),
     [

@@ -26,8 +26,18 @@ def free_port() -> int:
 
 
 def _is_free(port: int) -> bool:
+    """Whether a server can listen there: nobody else does, and no connection out has it for its own end."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_offset() -> int:
@@ -42,7 +52,7 @@ def free_offset() -> int:
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         assert process.poll() is None, f"the server ended with {process.returncode}"
-        if not _is_free(port):
+        if _answers(port):
             return
         time.sleep(0.1)
     raise AssertionError(f"nothing listens on port {port}")

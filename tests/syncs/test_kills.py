@@ -19,7 +19,7 @@ from tests.sandbox.airbyte.services import REPOSITORY
 
 from .conftest import ROWS, Shop
 
-RUNS, KILLS, KILLED_SERVERS = 12, 3, 2
+RUNS, KILLS, KILLED_SERVERS = 10, 3, 2
 
 
 class Worker:

@@ -30,7 +30,7 @@ from sandbox.airbyte.connectors.read_ahead import read_ahead
 CANCEL_SECONDS = 2
 STATEMENT_MILLISECONDS = 90 * 60 * 1000
 """A query that runs longer is given up: Airbyte's own heartbeat limit for a silent source."""
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 
 _COLUMNS = """
 select n.nspname, c.relname, a.attname, t.typname, a.atttypmod,
@@ -146,7 +146,7 @@ class PostgresSource:
                 self._asking.cancel_safe(timeout=CANCEL_SECONDS)
 
     def query(self, statement: sql.Composable) -> Iterator[pa.RecordBatch]:
-        """Yield the result of ``statement`` in Arrow batches of about 16 MB; the next one is read ahead.
+        """Yield the result of ``statement`` in Arrow batches of about 8 MB; the next one is read ahead.
 
         Raises:
             ConnectorError: if the connection or the query fails.

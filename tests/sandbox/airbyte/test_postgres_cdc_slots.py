@@ -136,7 +136,9 @@ def test_a_lost_slot_fails_the_sync_or_is_made_anew(cdc: ChangeData, client: Cli
         cdc.execute("alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()")
         # A log segment is 16 MB, however little is in it.
         cdc.execute(*["select pg_switch_wal()", "create table junk (n int)", "drop table junk"] * 4, "checkpoint")
-        assert "is lost: it fell behind by more than max_slot_wal_keep_size" in failure(careful)
+        checked = client.configuration("sources/check_connection", {"sourceId": careful.source["sourceId"]})
+        for message in (checked["message"], failure(careful)):
+            assert "is lost: it fell behind by more than max_slot_wal_keep_size" in message
         assert len(careful.landed("orders")) == 2
         cdc.sync()
         cdc.execute("insert into orders values (3, 'c')")

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sandbox.airbyte.change_data import ChangeData
 from tests.sandbox.airbyte.services import Airbyte, Client, Postgres, wait_until
 
 DEDUP = {"name": "t", "syncMode": "incremental_deduped_history", "cursorField": ["at"]}
@@ -181,3 +182,29 @@ def test_configurations_are_refused_by_field(
     if status == 200:
         checked = client.configuration("destinations/check_connection", {"destinationId": answer["destinationId"]})
         assert checked["status"] == "succeeded", checked
+
+
+@pytest.mark.parametrize("mode", ["Hard delete", "Soft delete"])
+def test_changes_leave_the_table_as_the_source_is(
+    client: Client, postgres: Postgres, cdc: ChangeData, mode: str
+) -> None:
+    cdc.create("create table t (a int primary key, value numeric(12,2), note text)")
+    cdc.execute("insert into t select i, i, 'x' from generate_series(1, 5) i")
+    source = client.actor("source", postgres.configuration(schemas=[cdc.schema], replication_method=cdc.method()))
+    target = f"{cdc.schema}_loaded"
+    configuration = destination(postgres, target, unconstrained_number=True, cdc_deletion_mode=mode)
+    stream = {"name": "t", "syncMode": "incremental_deduped_history"}
+    connection = client.connection(source, client.actor("destination", configuration), [stream])
+    for changes in (
+        ["update t set value = 9.25 where a = 1"],
+        ["delete from t where a = 2", "insert into t values (2, 22, 'again')", "delete from t where a = 3"],
+        ["update t set a = 50 where a = 5", "insert into t values (6, 6, 'y')", "delete from t where a = 6"],
+        ["alter table t add column extra date", "update t set extra = '2026-02-03' where a = 1"],
+        ["truncate t", "insert into t (a, value) values (1, 1), (8, 8)"],
+        [],
+    ):
+        cdc.execute(*changes)
+        client.sync(connection)
+        living = "_ab_cdc_deleted_at is null" if mode == "Soft delete" else "true"
+        loaded = rows(postgres, f"select a, value, note from {target}.t where {living} order by a")
+        assert loaded == cdc.rows("select a, value, note from t order by a"), changes

@@ -104,8 +104,8 @@ class Capture:
         if self._method.get("heartbeat_action_query"):
             self._connection.execute(self._method["heartbeat_action_query"].encode())
         self._take_snapshot()
-        self._end = self.slot.now()
         saved = min(stream.position for stream in self._streams.values())
+        self._end = max(self.slot.now(), saved)
         self.slot.advance(saved)  # A sync that died after saving its state did not come to this.
         if self._end > max(saved, status.confirmed):
             self._read_changes()
@@ -145,7 +145,8 @@ class Capture:
             "state_type": "cdc",
             "stream_name": configured.name,
             "stream_namespace": configured.namespace,
-            "lsn": self._end,
+            # A table that was loaded in a sync that ends before the end of the log is ahead of the others.
+            "lsn": max(self._end, stream.position),
             "snapshot_lsn": stream.snapshot_position,
         }
 
@@ -190,7 +191,7 @@ class Capture:
             return status
         if status.lost:
             affected = list(self._streams.values())
-            reason = f"replication slot {self.slot.name!r} is lost: it fell behind by more than max_slot_wal_keep_size"
+            reason = self.slot.lost
         else:
             affected = behind + ahead
             names = ", ".join(stream.name for stream in affected)
@@ -198,7 +199,7 @@ class Capture:
                 f"the saved position of {names} is not in replication slot {self.slot.name!r}, which begins at "
                 f"{lsn_text(status.confirmed)}: changes are missing"
             )
-        if self._method.get("invalid_cdc_cursor_position_behavior", "Fail sync") == "Fail sync":
+        if not reads_again(self._method):
             raise self.slot.wrong(
                 f"{reason}. Recreate the slot if it is lost, clear the connection's data so that everything is read "
                 "again, then raise max_slot_wal_keep_size or sync more often. Or set "
@@ -274,6 +275,11 @@ class Capture:
             self._log("warn", f"{stream.name}.{column}: {count} values beyond what its type holds became null")
 
         return report
+
+
+def reads_again(method: dict[str, Any]) -> bool:
+    """Return whether a sync whose position is gone loads its tables again; the default is to fail."""
+    return bool(method.get("invalid_cdc_cursor_position_behavior") == "Re-sync data")
 
 
 def _table(configured: ConfiguredStream) -> _Table:

@@ -154,6 +154,11 @@ class Slot:
             )
         return self._status(database)
 
+    @property
+    def lost(self) -> str:
+        """What a lost slot means."""
+        return f"replication slot {self.name!r} is lost: it fell behind by more than max_slot_wal_keep_size"
+
     def _status(self, database: str) -> SlotStatus:
         found = self._connection.execute(_SLOT, (self.name,)).fetchone()
         create = f"SELECT pg_create_logical_replication_slot('{self.name}', 'pgoutput') creates it."

@@ -12,7 +12,7 @@ import psycopg
 
 from sandbox.airbyte.connectors.base import ConfiguredStream, Log, PlannedStream, Stream, StreamReader
 from sandbox.airbyte.connectors.postgres import PostgresSource
-from sandbox.airbyte.connectors.postgres_cdc.capture import Capture, Reader
+from sandbox.airbyte.connectors.postgres_cdc.capture import Capture, Reader, reads_again
 from sandbox.airbyte.connectors.postgres_cdc.records import COLUMNS, LSN
 from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot
 from sandbox.airbyte.connectors.postgres_cdc.text_types import SESSION
@@ -37,7 +37,9 @@ class PostgresCdcSource(PostgresSource):
             ConnectorError: naming what is missing and the statement that puts it right.
         """
         with self._session() as session:
-            Slot(session, self._method, self.address).check()
+            slot = Slot(session, self._method, self.address)
+            if slot.check().lost and not reads_again(self._method):
+                raise slot.wrong(f"{slot.lost}. Recreate it and clear the data of its connections.")
         super().check()
 
     def discover(self) -> list[Stream]:
