@@ -37,12 +37,27 @@ dbt_task = dag_parts.dbt_task(BATCH_DATE)
 
 
 @task(pre_execute=require("airbyte_default", "lake_s3", "dremio_default", "metadata_postgres"))
-def catch_up(source: str, connection_id: str) -> dict[str, Any] | None:
-    """Load what has changed since, unless ``cdc_micro_batch`` does it: a slot that nobody reads fills a disk."""
-    from lakehouse import live
+def catch_up(source: str, connection_id: str) -> dict[str, Any]:
+    """Load what has changed since, unless ``cdc_micro_batch`` does it: a slot that nobody reads fills a disk.
 
-    loaded = live.catch_up(source, connection_id)
-    return loaded.to_dict() if loaded else None
+    Change data that is stuck must not keep the night's figures from anybody: why it is, ``caught_up`` says.
+    """
+    from lakehouse import live
+    from lakehouse.airbyte import AirbyteError
+    from lakehouse.exceptions import ContractViolation, SyncError
+
+    try:
+        loaded = live.catch_up(source, connection_id)
+    except (AirbyteError, ContractViolation, SyncError) as error:
+        return {"stuck": str(error)}
+    return loaded.to_dict() if loaded else {"live": True}
+
+
+@task
+def caught_up(found: dict[str, Any]) -> None:
+    """Fail, and with it the run, when change data is stuck."""
+    if "stuck" in found:
+        raise RuntimeError(f"Change data is stuck, and its replication slot keeps the source's log: {found['stuck']}")
 
 
 @task(pre_execute=require("metadata_postgres"))
@@ -88,11 +103,11 @@ with DAG(
             loaded = write_partitions.override(task_id=f"write_{source.name}")(source.name, synced.output, BATCH_DATE)
             loaded >> shown
         for source in (source for source in streams.sources.values() if source.frequency == "live"):
-            caught_up = catch_up.override(task_id=f"catch_up_{source.name}")(
+            found = catch_up.override(task_id=f"catch_up_{source.name}")(
                 source.name, f"{{{{ var.json.airbyte_connections.{source.connection} }}}}"
             )
-            # A teardown: change data that is stuck must not keep the night's figures from anybody.
-            shown >> caught_up.as_teardown(on_failure_fail_dagrun=True)
+            found >> shown
+            caught_up.override(task_id=f"caught_up_{source.name}")(found).as_teardown(on_failure_fail_dagrun=True)
 
     groups["transform"] = transform = DbtTaskGroup(
         group_id="transform",

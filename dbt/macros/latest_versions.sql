@@ -63,7 +63,7 @@
             versions.*,
             row_number() over (
                 partition by {{ key | join(', ') }}
-                order by {{ newest_first }}, is_change desc
+                order by {{ newest_first }}, is_change asc
             ) as version_rank
         from versions
     ),

@@ -339,4 +339,4 @@ def test_docs_describe_every_table_as_it_is(lakehouse, second):
     assert {node.rsplit(".", 1)[1] for node in catalog["nodes"]} == set(TABLES)
     for unique_id, node in catalog["nodes"].items():
         assert {name.lower() for name in node["columns"]} == set(manifest["nodes"][unique_id]["columns"])
-    assert len(catalog["sources"]) == 6
+    assert len(catalog["sources"]) == 7

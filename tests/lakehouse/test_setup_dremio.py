@@ -120,15 +120,18 @@ def test_a_changed_source_is_noticed_secrets_too(dremio_server: Lake, declared: 
 
 def test_bronze_is_promoted_then_refreshed_and_seen(dremio_server: Lake) -> None:
     setup.apply("dremio")
-    assert set(actions(dremio.refresh_bronze_metadata()).values()) == {"skipped"}
+    for source in ("postgres", "api", "files"):
+        assert set(actions(dremio.refresh_bronze_metadata(source=source)).values()) == {"skipped"}
     land_everything(dremio_server)
     streams = ["orders", "products", "payments", "returns"]
     paths = [f"lake.datalake.bronze.postgres.{name}" for name in ("products", "orders")]
     paths += ["lake.datalake.bronze.api.payments", "lake.datalake.bronze.files.csv_import"]
-    assert actions(dremio.refresh_bronze_metadata(streams)) == dict.fromkeys(paths, "created")
+    found = [dremio.refresh_bronze_metadata(streams, source=source) for source in ("postgres", "api", "files")]
+    assert actions([change for changes in found for change in changes]) == dict.fromkeys(paths, "created")
     land_orders(dremio_server, 8, (3, 3.5, 3))
     load_to_bronze("postgres", 8, "2026-11-02", streams=["orders"], lake=dremio_server)
-    assert actions(dremio.refresh_bronze_metadata(["orders"])) == {"lake.datalake.bronze.postgres.orders": "updated"}
+    refreshed = dremio.refresh_bronze_metadata(["orders"], source="postgres")
+    assert actions(refreshed) == {"lake.datalake.bronze.postgres.orders": "updated"}
     with DremioHook("dremio_default") as hook:
         rows = hook.execute_sql(
             "select order_id, amount, dir0 from lake.datalake.bronze.postgres.orders order by 1"
@@ -144,6 +147,17 @@ def test_bronze_is_promoted_then_refreshed_and_seen(dremio_server: Lake) -> None
         assert returns == [{"return_id": "R1", "reason": "broken", "refund_amount": "12.50"}]
         payments = hook.execute_sql("select payment_id from lake.datalake.bronze.api.payments").rows
         assert len(payments) == len(PAYMENTS)
+
+
+def test_change_data_that_nobody_has_loaded_is_a_table_without_rows(dremio_server: Lake) -> None:
+    setup.apply("dremio")
+    table = "lake.datalake.bronze.cdc.postgres.orders"
+    assert actions(dremio.refresh_bronze_metadata(["orders"], source="postgres_cdc")) == {table: "created"}
+    with DremioHook("dremio_default") as hook:
+        assert hook.execute_sql(f"select order_id, _ab_cdc_lsn, _ab_cdc_sequence, dir0 from {table}").rows == []
+    # Once there is something, nothing is put beside it.
+    assert actions(dremio.refresh_bronze_metadata(["orders"], source="postgres_cdc")) == {table: "updated"}
+    assert len(list(dremio_server.list("bronze/cdc/postgres/orders/"))) == 1
 
 
 def test_views_are_replaced_only_when_their_sql_differs(dremio_server: Lake, declared: Path) -> None:
