@@ -73,6 +73,12 @@ class Shop:
         jobs = self.client.get("jobs", connectionId=self.connection, limit=100, orderBy="createdAt|ASC")["data"]
         return sorted((job["jobId"], job["status"]) for job in jobs)
 
+    def ended(self) -> list[str]:
+        """The states of all jobs, once none runs any more."""
+        over = lambda: not {"pending", "running"} & {status for _, status in self.jobs()}  # noqa: E731  # one use
+        services.wait_until(over, "all jobs end")
+        return [status for _, status in self.jobs()]
+
     def start(self) -> int:
         """Start a sync as somebody else would."""
         return int(self.client.post("jobs", {"connectionId": self.connection, "jobType": "sync"})["jobId"])
