@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airbyte_api.jobs import Jobs
 from lakehouse.airbyte import ConfigApi, public_api
 
 from tests.providers import conftest as providers
@@ -32,6 +34,8 @@ class Shop:
         self.open = threading.Event()
         self.open.set()
         self.pause = 0.0
+        self.looks = 0
+        self._at_look: tuple[int, Callable[[], object]] | None = None
         self.api = services.Api()
         self._pages = cursor_pages(ROWS)
         self.api.handle = self._handle
@@ -50,10 +54,15 @@ class Shop:
         assert self.open.wait(60)
         return self._pages(path, query, headers)
 
-    def open_later(self) -> None:
-        """Let the source answer again in a moment: a sync that is cancelled ends when it does."""
-        self.open.clear()
-        threading.Timer(0.8, self.open.set).start()
+    def asked(self, looks: int, action: Callable[[], object]) -> None:
+        """Do something once Airbyte has been asked so many times how a job is."""
+        self._at_look = (self.looks + looks, action)
+
+    def note_look(self) -> None:
+        self.looks += 1
+        if self._at_look is not None and self.looks >= self._at_look[0]:
+            action, self._at_look = self._at_look[1], None
+            threading.Thread(target=action).start()
 
     def rows(self) -> int:
         """How many rows have landed."""
@@ -63,6 +72,12 @@ class Shop:
         """Number and state of every job, the oldest first."""
         jobs = self.client.get("jobs", connectionId=self.connection, limit=100, orderBy="createdAt|ASC")["data"]
         return sorted((job["jobId"], job["status"]) for job in jobs)
+
+    def ended(self) -> list[str]:
+        """The states of all jobs, once none runs any more."""
+        over = lambda: not {"pending", "running"} & {status for _, status in self.jobs()}  # noqa: E731  # one use
+        services.wait_until(over, "all jobs end")
+        return [status for _, status in self.jobs()]
 
     def start(self) -> int:
         """Start a sync as somebody else would."""
@@ -91,9 +106,30 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[services.Airbyte], Non
 
 
 @pytest.fixture
-def shop(airbyte: services.Airbyte, lake: services.S3, connect: Any, request: pytest.FixtureRequest) -> Iterator[Shop]:
+def shop(
+    airbyte: services.Airbyte,
+    lake: services.S3,
+    connect: Any,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shop]:
+    """Its source answers again in a moment when a sync is cancelled: that is when the sync ends."""
     connect(airbyte)
     made = Shop(airbyte, lake, request.node.name.replace("[", "-").replace("]", ""))
+    get_job, cancel_job = Jobs.get_job, Jobs.cancel_job
+
+    @wraps(get_job)
+    def looking(self: Jobs, **arguments: Any) -> Any:
+        made.note_look()
+        return get_job(self, **arguments)
+
+    @wraps(cancel_job)
+    def cancelling(self: Jobs, **arguments: Any) -> Any:
+        threading.Timer(0.3, made.open.set).start()
+        return cancel_job(self, **arguments)
+
+    monkeypatch.setattr(Jobs, "get_job", looking)
+    monkeypatch.setattr(Jobs, "cancel_job", cancelling)
     yield made
     made.close()
 

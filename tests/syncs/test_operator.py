@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from typing import Any
 
@@ -67,7 +66,7 @@ def test_clearing_the_task_asks_for_a_new_sync(shop: Shop, context: dict[str, An
 def test_two_tasks_share_a_sync_that_runs(shop: Shop, context: dict[str, Any], api: Any) -> None:
     shop.open.clear()
     job = shop.start()
-    threading.Timer(0.2, shop.open.set).start()
+    shop.asked(2, shop.open.set)
     assert operator(shop).execute(context) == job
 
 
@@ -78,25 +77,26 @@ def test_a_failure_names_its_kind(shop: Shop, context: dict[str, Any]) -> None:
     assert list(context["ti"].pushed) == ["job_id"]
 
 
-def test_a_timeout_and_a_standstill_cancel_it(shop: Shop, context: dict[str, Any]) -> None:
-    shop.open_later()
-    with pytest.raises(SyncTimedOut):
-        operator(shop, timeout=0.3).execute(context)
-    shop.open_later()
-    with pytest.raises(SyncStalled):
-        operator(shop, stalled_after=0.3).execute(context)
-    assert [status for _, status in shop.jobs()] == ["cancelled", "cancelled"]
+@pytest.mark.parametrize(("limit", "kind"), [("timeout", SyncTimedOut), ("stalled_after", SyncStalled)])
+def test_a_timeout_and_a_standstill_cancel_it(
+    shop: Shop, context: dict[str, Any], limit: str, kind: type[Exception]
+) -> None:
+    shop.open.clear()
+    with pytest.raises(kind):
+        operator(shop, **{limit: 0.3}).execute(context)
+    wait_until(lambda: shop.jobs()[0][1] == "cancelled", "the sync is cancelled")
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_killing_it_cancels_its_own_sync_only(shop: Shop, context: dict[str, Any], own: bool) -> None:
-    shop.open_later()
+    shop.open.clear()
     if not own:
         shop.start()
     task = operator(shop, wait_seconds=30)
-    threading.Timer(0.3, task.on_kill).start()
+    shop.asked(1, task.on_kill)
     with pytest.raises(SyncStopped):
         task.execute(context)
+    shop.open.set()
     wait_until(lambda: shop.jobs()[0][1] not in ("running", "pending"), "the sync ends")
     assert [status for _, status in shop.jobs()] == ["cancelled" if own else "succeeded"]
 

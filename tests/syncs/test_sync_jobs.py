@@ -35,7 +35,7 @@ def test_a_sync_runs_to_its_end_and_says_what_it_moved(shop: Shop, api: Any, con
 def test_a_running_sync_is_waited_for(shop: Shop, api: Any) -> None:
     shop.open.clear()
     running = shop.start()
-    threading.Timer(0.3, shop.open.set).start()
+    shop.asked(2, shop.open.set)
     outcome = run_sync(api, shop.connection, poll_seconds=POLL)
     assert (outcome.job_id, outcome.attached) == (running, True)
     assert shop.rows() == ROWS
@@ -104,10 +104,10 @@ def test_a_clear_that_runs_is_waited_for(shop: Shop, api: Any, monkeypatch: pyte
 
 
 def test_a_timeout_cancels_what_the_caller_has_started(shop: Shop, api: Any) -> None:
-    shop.open_later()
+    shop.open.clear()
     with pytest.raises(SyncTimedOut, match="cancelled"):
         run_sync(api, shop.connection, poll_seconds=POLL, timeout=0.3)
-    assert [status for _, status in shop.jobs()] == ["cancelled"]
+    assert shop.ended() == ["cancelled"]
     assert shop.rows() == 0
 
 
@@ -120,11 +120,11 @@ def test_a_timeout_leaves_what_somebody_else_has_started(shop: Shop, api: Any) -
 
 
 def test_a_sync_that_stands_still_is_cancelled(shop: Shop, api: Any, config: Any) -> None:
-    shop.open_later()
+    shop.open.clear()
     job = shop.start()
     with pytest.raises(SyncStalled, match=f"job {job}, stood still at 0 records"):
         run_sync(api, shop.connection, config=config, poll_seconds=POLL, timeout=60, stalled_after=0.4)
-    assert shop.jobs() == [(job, "cancelled")]
+    assert shop.ended() == ["cancelled"]
 
 
 def test_a_sync_that_moves_is_not(shop: Shop, api: Any, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,12 +144,12 @@ def test_a_sync_that_moves_is_not(shop: Shop, api: Any, config: Any, monkeypatch
 
 
 def test_the_caller_can_give_up(shop: Shop, api: Any) -> None:
-    shop.open_later()
+    shop.open.clear()
     stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
+    shop.asked(1, stop.set)
     with pytest.raises(SyncStopped):
         run_sync(api, shop.connection, poll_seconds=30, cancelled=stop)
-    assert [status for _, status in shop.jobs()] == ["cancelled"]
+    assert shop.ended() == ["cancelled"]
     with pytest.raises(SyncStopped, match="No sync of connection"):
         take_sync(api, shop.connection, cancelled=stop)
 
