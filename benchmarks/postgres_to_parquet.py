@@ -135,8 +135,8 @@ def page(result: dict[str, Any], box: dict[str, Any]) -> str:
     lines = [
         f"# PostgreSQL to Parquet, {datetime.now(UTC).date().isoformat()}\n",
         f"{results.describe(box)}\n",
-        f"{result['rows']:,} rows of twelve columns, snappy, local disk, medians of one run in turn.\n".replace(
-            ",", " "
+        f"{result['rows']:_} rows of twelve columns, snappy, local disk, medians of one run in turn.\n".replace(
+            "_", " "
         ),
         "| way | rows/s | client CPU s | peak MB | MB written | types |",
         "|---|---|---|---|---|---|",

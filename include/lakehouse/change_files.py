@@ -44,13 +44,16 @@ class WrittenChanges:
     new_columns: dict[str, str]
 
 
-def build(stream: Stream, landed: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, tuple[Path, WrittenChanges]]:
+def build(
+    stream: Stream, landed: Mapping[int, Sequence[Path]], folder: Path, known: pa.Schema | None = None
+) -> dict[int, tuple[Path, WrittenChanges]]:
     """Make one file of what each sync landed. Each depends on its own landing files and on those of syncs before it.
 
     Args:
         stream: The stream and its contract.
         landed: Sync job -> its landing files, both in the order in which they were written.
         folder: Where to write.
+        known: Columns outside the contract that bronze has of the stream, whose types are kept.
 
     Returns:
         Sync job -> its file and what is in it; a job that landed nothing new is left out.
@@ -60,7 +63,7 @@ def build(stream: Stream, landed: Mapping[int, Sequence[Path]], folder: Path) ->
     """
     written = {}
     files = {job: [partition.look_into(path) for path in paths] for job, paths in landed.items()}
-    schemas = {job: target_schema(stream, [file.schema for file in opened]) for job, opened in files.items()}
+    schemas = {job: target_schema(stream, [file.schema for file in opened], known) for job, opened in files.items()}
     repeated = _repeated(list(itertools.chain(*files.values())), stream)
     position = 0
     for job, opened in files.items():

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from lakehouse.change_files import WrittenChanges
 from lakehouse.config import Source
 from lakehouse.lake import Lake
+from lakehouse.manifests import described, read_back
 
 _DIGITS = 12
 
@@ -129,6 +132,32 @@ class ChangeManifests:
 
     def _newest_first(self, job_ids: Iterable[int]) -> Iterator[ChangeManifest]:
         return (self.read(job_id) for job_id in sorted(job_ids, reverse=True))
+
+
+class ChangeColumns:
+    """Which columns outside the contracts bronze has of each stream of a source, so that they keep their types.
+
+    Args:
+        lake: The lake.
+        source: The source.
+    """
+
+    def __init__(self, lake: Lake, source: Source) -> None:
+        self._lake = lake
+        self._prefix = f"{source.bronze}/_columns/"
+
+    def read(self) -> dict[str, pa.Schema]:
+        """Return the columns by stream; streams without any are left out."""
+        found = self._lake.list(self._prefix)
+        return {
+            item.name.removesuffix(".json"): read_back(json.loads(self._lake.get(item.key))["arrow_schema"])
+            for item in found
+        }
+
+    def write(self, stream: str, columns: pa.Schema) -> None:
+        """Keep the columns of a stream."""
+        body = json.dumps(described(columns), indent=1) + "\n"
+        self._lake.put(f"{self._prefix}{stream}.json", body.encode(), "application/json")
 
 
 def padded(job_id: int) -> str:

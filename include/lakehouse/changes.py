@@ -18,10 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from lakehouse import change_files, partition
-from lakehouse.change_manifests import ChangeManifest, ChangeManifests, ChangeObject, Held, padded
+from lakehouse.change_manifests import ChangeColumns, ChangeManifest, ChangeManifests, ChangeObject, Held, padded
 from lakehouse.config import Source, Stream, load_streams
-from lakehouse.contracts import Mismatch, contract_schema, describe
+from lakehouse.contracts import Mismatch, contract_schema, describe, is_data
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake
 from lakehouse.landing import (
@@ -112,6 +114,7 @@ class _Load:
         self._job_id = job_id
         self._pool = pool
         self._manifests = ChangeManifests(lake, source)
+        self._columns = ChangeColumns(lake, source)
 
     def run(self) -> ChangeBatch:
         landed = self._pool.submit(list_landed, self._lake, f"{self._source.landing}/")
@@ -141,6 +144,7 @@ class _Load:
         held: dict[str, Held] = {}
         with tempfile.TemporaryDirectory(prefix="changes-") as folder:
             deliveries = self._deliveries(present)
+            columns = self._pool.submit(self._columns.read)
             paths = self._fetch(deliveries, Path(folder))
             uploads = []
             for stream, delivery in deliveries:
@@ -148,12 +152,14 @@ class _Load:
                 for item in delivery.objects:
                     landed.setdefault(item.job_id, []).append(paths[item.key])
                 try:
-                    files = change_files.build(stream, landed, Path(folder))
+                    known = columns.result().get(stream.name, pa.schema([]))
+                    files = change_files.build(stream, landed, Path(folder), known)
                 except Mismatch as mismatch:
                     held[stream.name] = self._hold(stream, delivery, mismatch)
                     taken.update(set(delivery.keys).difference(held[stream.name].objects))
                     continue
                 taken.update(delivery.keys)
+                self._remember(stream, known, [path for path, written in files.values() if written.new_columns])
                 for job_id, (path, written) in files.items():
                     day = max(item.day for item in delivery.objects if item.job_id == job_id)
                     key = f"{self._source.bronze}/{stream.name}/date={day}/{padded(job_id)}.parquet"
@@ -163,6 +169,17 @@ class _Load:
             for upload in uploads:
                 upload.result()
         return ChangeManifest(self._source.name, self._job_id, tuple(objects), tuple(sorted(taken)), held)
+
+    def _remember(self, stream: Stream, known: pa.Schema, paths: Iterable[Path]) -> None:
+        """Keep the types of columns outside the contract; a second call finds, and keeps, the same."""
+        columns = {field.name: field for field in known}
+        for path in paths:
+            found = partition.look_into(path).schema
+            columns |= {
+                field.name: field for field in found if is_data(field.name) and field.name not in stream.columns
+            }
+        if (now := pa.schema(columns.values())) != known:
+            self._columns.write(stream.name, now)
 
     def _deliveries(self, present: Iterable[LandingObject]) -> list[tuple[Stream, Delivery]]:
         """Part objects by stream; of one that a kill left in both places, what is in quarantine counts."""

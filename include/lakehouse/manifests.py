@@ -53,11 +53,7 @@ class PartitionManifest:
 
     def schema(self) -> pa.Schema:
         """Return the columns as an arrow schema; an empty one for a partition that is not Parquet."""
-        return (
-            pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.arrow_schema)))
-            if self.arrow_schema
-            else pa.schema([])
-        )
+        return read_back(self.arrow_schema) if self.arrow_schema else pa.schema([])
 
     def to_json(self) -> bytes:
         """Return it as it is stored."""
@@ -80,6 +76,11 @@ def described(schema: pa.Schema) -> dict[str, Any]:
         "columns": {field.name: str(field.type) for field in schema},
         "arrow_schema": base64.b64encode(schema.remove_metadata().serialize().to_pybytes()).decode(),
     }
+
+
+def read_back(arrow_schema: str) -> pa.Schema:
+    """Return the columns that ``described`` wrote as ``arrow_schema``."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(arrow_schema)))
 
 
 class PartitionManifests:

@@ -236,6 +236,18 @@ def test_a_new_column_between_two_parts_is_taken(lake: Lake) -> None:
     assert json.loads(lake.get(manifest_key(7)))["objects"][0]["new_columns"] == {"coupon": "string"}
 
 
+def test_a_column_outside_the_contract_keeps_its_type_from_job_to_job(lake: Lake) -> None:
+    land_orders(lake, 7, (10, 1, "new"), points=pa.array([1], pa.int64()))
+    load(lake, 7)
+    land_orders(lake, 8, (20, 1, "paid"), points=pa.array([2], pa.int32()))
+    load(lake, 8)
+    assert table(lake, object_key("orders", 8)).schema.field("points").type == pa.int64()
+    land_orders(lake, 9, (30, 1, "sent"))
+    land_orders(lake, 10, (40, 1, "sent"), points=pa.array(["many"]))
+    with pytest.raises(ContractViolation, match="new column points arrived as string and as int64"):
+        load(lake, 10)
+
+
 @pytest.mark.parametrize(
     ("replaced", "reason"),
     [

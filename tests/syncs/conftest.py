@@ -12,26 +12,13 @@ import pytest
 from lakehouse.airbyte import ConfigApi, public_api
 
 from tests.providers import conftest as providers
+from tests.sandbox.airbyte import conftest as servers
 from tests.sandbox.airbyte import services
 from tests.sandbox.airbyte.manifests import payments
 from tests.sandbox.airbyte.test_declarative import JSONL, TOKEN, cursor_pages
 
 ROWS = 25
-quiet_memory = providers.quiet_memory
-
-
-@pytest.fixture(scope="session")
-def lake() -> Iterator[services.S3]:
-    with services.s3() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def airbyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Airbyte]:
-    server = services.Airbyte(tmp_path_factory.mktemp("airbyte"), services.free_offset())
-    server.start()
-    yield server
-    server.stop()
+lake, airbyte, quiet_memory = servers.lake, servers.airbyte, providers.quiet_memory
 
 
 class Shop:
