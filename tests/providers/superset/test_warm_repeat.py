@@ -81,5 +81,5 @@ def test_a_query_that_fails_is_not_warm(live):
         async with SupersetAsyncHook() as open_hook:
             await (await RepeatedWarming.open(open_hook, dashboard, [name])).warm()
 
-    with pytest.raises(SupersetTerminalError, match="no such table|does not exist"):
+    with pytest.raises(SupersetTerminalError, match=r"no such table|does not exist"):
         asyncio.run(warmed())
