@@ -18,8 +18,11 @@ from tests.browser import ChartDataRequest, Person, chromium, logged_in, needs_c
 
 pytestmark = needs_chromium
 
-TABS = {"customer-analytics": 3, "daily-revenue": 2}
-CHARTS = {"customer-analytics": 16, "daily-revenue": 14}
+TABS = {"customer-analytics": 3, "daily-revenue": 3}
+CHARTS = {"customer-analytics": 16, "daily-revenue": 20}
+LIVE = ("fct_orders_hot", "fct_orders_unified")
+"""Views over change data, which no reflection answers for; what six of the charts show."""
+LIVE_CHARTS = 6
 FILTERS = {"customer-analytics": 3, "daily-revenue": 4}
 """Those with options to choose from."""
 WEST = {"AK", "AZ", "CA", "CO", "HI", "ID", "NM", "NV", "OR", "UT", "WA"}
@@ -117,22 +120,30 @@ def warmed(platform, airflow) -> str:
 
 
 @pytest.mark.parametrize("slug", sorted(TABS))
-def test_everything_a_browser_asks_is_warm_on_every_tab(platform, warmed, admin, slug):
+def test_everything_a_browser_asks_is_warm_on_every_tab(platform, superset, warmed, admin, slug):
     requests = visit(admin, slug)
     record(platform.var / f"visit-{slug}.json", warmed_by="daily_batch", dashboard=slug, **figures(requests))
     assert misses(requests) == []
     charts = {request.chart_id for request in requests if request.chart_id}
     assert len(charts) == CHARTS[slug], "the browser has seen every chart"
     assert len([request for request in requests if request.chart_id is None]) >= FILTERS[slug]
-    empty = [request.chart_id for request in requests if not any(result["rowcount"] for result in request.results)]
+    datasets = superset.ids("dataset/", "table_name")
+    live = {datasets[name] for name in LIVE}
+    empty = [
+        request.chart_id
+        for request in requests
+        # Nothing has changed in this shop in the last hour.
+        if request.body["datasource"]["id"] not in live and not any(result["rowcount"] for result in request.results)
+    ]
     assert empty == [], "the default filters show something on every day of the shop"
 
 
 def test_reflections_answer_every_query_of_the_dashboards(platform, warmed):
-    queries = sum(CHARTS.values()) + sum(FILTERS.values())
+    queries = sum(CHARTS.values()) + sum(FILTERS.values()) - LIVE_CHARTS
+    others = " ".join(f"AND query NOT LIKE '%{name}%'" for name in LIVE)
     asked = platform.dremio(
         "SELECT query, accelerated FROM sys.jobs_recent WHERE query LIKE 'SELECT%FROM \"gold\".%' "
-        f"AND query NOT LIKE '%sys.jobs_recent%' ORDER BY submitted_ts DESC LIMIT {queries}"
+        f"AND query NOT LIKE '%sys.jobs_recent%' {others} ORDER BY submitted_ts DESC LIMIT {queries}"
     )
     assert len(asked) == queries
     assert [job["query"] for job in asked if not job["accelerated"]] == []

@@ -73,7 +73,7 @@ def test_a_dashboard_without_such_a_chart_is_named_with_what_it_has(live):
 
 
 def test_a_query_that_fails_is_not_warm(live):
-    dataset = live.workshop.dataset(live.workshop.database(), "select 'EU' as region, 1 / 0 as amount")
+    dataset = live.workshop.lost_dataset(live.workshop.database())
     dashboard = live.workshop.dashboard([live.workshop.saved_chart(dataset)])
     name = str(live.workshop.hook.get_dataset(dataset)["table_name"])
 
@@ -81,5 +81,5 @@ def test_a_query_that_fails_is_not_warm(live):
         async with SupersetAsyncHook() as open_hook:
             await (await RepeatedWarming.open(open_hook, dashboard, [name])).warm()
 
-    with pytest.raises(SupersetTerminalError, match="division by zero"):
+    with pytest.raises(SupersetTerminalError, match=r"no such table|does not exist"):
         asyncio.run(warmed())
