@@ -12,12 +12,13 @@ from typing import Any
 from superset_provider.browser.page import PageQuery
 from superset_provider.exceptions import SupersetError, SupersetNotFoundError, SupersetTransientError
 from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.warmer.asking import Sender, ask
 from superset_provider.warmer.outcomes import Failure, Outcome, Reason, Report
 from superset_provider.warmer.pages import LoadedPage, PageLoader
 from superset_provider.warmer.proof import moves_with_the_day, name_the_cause, unshared
 from superset_provider.warmer.request import WarmRequest
 from superset_provider.warmer.users import service_user
-from superset_provider.warmer.visit import Job, Rules, Sender, Visit, ask
+from superset_provider.warmer.visit import Job, Rules, Visit
 
 PROGRESS_SECONDS = 2.0
 # New connections that one query is read over, to see whether Superset's workers share their cache.
@@ -219,5 +220,7 @@ class _Probe:
 
     async def _hits(self, job: Job) -> int:
         async with self._hook.on_new_connections() as hook:
-            reads = await asyncio.gather(*(ask(hook, job, force=False) for _ in range(NEW_CONNECTIONS)))
+            reads = await asyncio.gather(
+                *(ask(hook, job.query, job.loaded.dashboard_id, force=False) for _ in range(NEW_CONNECTIONS))
+            )
         return sum(answer.hit for answer in reads)

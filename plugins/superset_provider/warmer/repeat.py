@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Collection
 from typing import Self
 
-from superset_provider import protocol
 from superset_provider.browser.page import PageQuery
 from superset_provider.exceptions import SupersetConfigurationError, SupersetTerminalError
 from superset_provider.hooks.superset_async import SupersetAsyncHook
+from superset_provider.warmer.asking import send
 from superset_provider.warmer.batches import batch_key, combined
 from superset_provider.warmer.pages import PageLoader
-from superset_provider.warmer.proof import Entry, decode
+from superset_provider.warmer.proof import Entry
 from superset_provider.warmer.selection import Selection, select
 
 
@@ -82,14 +82,7 @@ class RepeatedWarming:
         return [entry for answer in answers for entry in answer]
 
     async def _ask(self, number: int) -> list[Entry]:
-        response = await self._hook.send(
-            "POST",
-            protocol.CHART_DATA_PATH,
-            json=self._requests[number],
-            params={"dashboard_id": self._dashboard_id},
-            idempotent=True,
-        )
-        answer = decode(response.content)
+        answer = await send(self._hook, self._requests[number], self._dashboard_id)
         if answer.error is not None:
             raise SupersetTerminalError(
                 f"Not warmed: {', '.join(self._names[number])}.",

@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
 
-import httpx
 import msgspec
 
-from superset_provider import protocol
 from superset_provider.browser.page import DashboardPage, PageQuery
-from superset_provider.exceptions import (
-    SupersetAuthenticationError,
-    SupersetChartDataError,
-    SupersetError,
-    SupersetTerminalError,
-    SupersetTransientError,
-)
+from superset_provider.exceptions import SupersetError
+from superset_provider.warmer.asking import Sender, ask, failure_of, send
 from superset_provider.warmer.batches import MOST_QUERIES, batch_key, combined, split
 from superset_provider.warmer.outcomes import Failure, Outcome, Reason
 from superset_provider.warmer.pages import LoadedPage
-from superset_provider.warmer.proof import Answer, decode, has_filters, judge
+from superset_provider.warmer.proof import Answer, has_filters, judge
 
 # Reads of the cache at the same time, each of one entry or of many.
 MOST_PROOFS = 2
 # So long an answer waits for others to be proven with, while cold queries run: each read takes from their server.
 COMPANY_SECONDS = 2.0
-
-
-class Sender(Protocol):
-    """What a visit needs of a client: hooks have it, and the client of a service user."""
-
-    async def send(  # noqa: D102  # the clients document it
-        self, method: str, path: str, *, idempotent: bool | None = None, **options: Any
-    ) -> httpx.Response: ...
 
 
 @dataclass
@@ -258,7 +241,7 @@ class Visit:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self.rules.query_timeout):
-                answer = await _send(self.sender, body, {"dashboard_id": batch[0].loaded.dashboard_id})
+                answer = await send(self.sender, body, batch[0].loaded.dashboard_id)
         except (TimeoutError, SupersetError, msgspec.DecodeError):
             return []
         if len(answer.result) != len(batch):
@@ -321,12 +304,12 @@ class Visit:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self.rules.query_timeout):
-                answer = await ask(self.sender, job, force=force)
+                answer = await ask(self.sender, job.query, job.loaded.dashboard_id, force=force)
         except TimeoutError:
             message = f"it was cut after {self.rules.query_timeout:g} s; its database may still be at it"
             job.failure = Failure(Reason.TOO_SLOW, message)
         except (SupersetError, msgspec.DecodeError) as error:
-            job.failure = _failure(error, job)
+            job.failure = failure_of(error, job.query, job.dataset)
         else:
             if answer.result and answer.error is None:
                 return answer, (time.perf_counter() - started) * 1000
@@ -375,33 +358,3 @@ class Visit:
             expires_at=job.filled.expires_at if job.filled is not None else None,
             failure=job.failure,
         )
-
-
-async def ask(sender: Sender, job: Job, *, force: bool) -> Answer:
-    """Ask for a query's data as a browser does.
-
-    :raises SupersetError: It failed.
-    :raises msgspec.DecodeError: The answer is none of Superset's.
-    """
-    params: dict[str, Any] = {"dashboard_id": job.loaded.dashboard_id}
-    if job.query.chart_id is not None:
-        # The server reads the chart's own cache timeout through slice_id.
-        params["form_data"] = json.dumps({"slice_id": job.query.chart_id})
-    return await _send(sender, job.query.request_body(force=force), params)
-
-
-async def _send(sender: Sender, body: dict[str, Any], params: dict[str, Any]) -> Answer:
-    response = await sender.send("POST", protocol.CHART_DATA_PATH, json=body, params=params, idempotent=True)
-    return decode(response.content)
-
-
-def _failure(error: SupersetError | msgspec.DecodeError, job: Job) -> Failure:
-    if isinstance(error, SupersetTransientError):
-        return Failure(Reason.SERVER_BUSY, error.received or error.message)
-    if isinstance(error, SupersetAuthenticationError):
-        return Failure(Reason.FORBIDDEN, f"this user may not read it: {error.received or error.message}")
-    if isinstance(error, SupersetTerminalError):
-        known = protocol.chart_data_error(error, job.query.name, job.dataset)
-        message = known.database_message if isinstance(known, SupersetChartDataError) else None
-        return Failure(Reason.QUERY_FAILED, message or error.received or error.message)
-    return Failure(Reason.QUERY_FAILED, "the answer does not come from Superset: a proxy may have answered")
