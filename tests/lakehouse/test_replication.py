@@ -25,12 +25,17 @@ def feed(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         shutil.copytree(files.include_dir() / name, tmp_path / name)
     monkeypatch.setenv("LAKEHOUSE_INCLUDE_DIR", str(tmp_path))
     (found,) = replication.declared()
+    _forget(platform, found)
     yield found
+    _forget(platform, found)
+
+
+def _forget(platform: Platform, feed: Feed) -> None:
     shop(
         platform,
-        f"drop publication if exists {found.publication}",
-        f"select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{found.slot}'",
-        *(f"alter table {table} replica identity default" for table in found.tables),
+        f"drop publication if exists {feed.publication}",
+        f"select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{feed.slot}'",
+        *(f"alter table {table} replica identity default" for table in feed.tables),
         "drop table if exists keyed",
         "delete from orders where order_id = 9999",
     )
