@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from superset_provider.assets.bundle import read_folder
@@ -46,7 +47,8 @@ def declared(dremio: Any, real_superset: Any, tmp_path: Path, monkeypatch: pytes
     with postgres(["platform"]) as port:
         store = {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "schema": "platform", "login": "postgres"}
         monkeypatch.setenv("AIRFLOW_CONN_METADATA_POSTGRES", json.dumps({**store, "password": "trusted-anyway"}))
-        setup.apply("postgres")
+        with psycopg.connect(host="127.0.0.1", port=port, dbname="platform", user="postgres") as connection:
+            connection.execute((tmp_path / "postgres" / "030_applied_configuration.sql").read_text())
         yield tmp_path / "superset" / "assets"
     with SupersetHook() as hook:
         remove_bundle(hook, read_folder(tmp_path / "superset" / "assets"))
