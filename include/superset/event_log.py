@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, current_app
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from superset.utils import json
 from superset.utils.log import AbstractEventLogger
 
@@ -28,7 +29,8 @@ class QueuedEventLogger(AbstractEventLogger):  # type: ignore[misc]  # it is Sup
     """Write to the table ``logs`` as Superset's own logger does, from a thread of the process, about once a second.
 
     A worker that ends writes what still waits; one that is killed loses the last second. When the database is so slow
-    that ``_MOST_WAITING`` events wait, requests wait with them: no event is dropped.
+    that ``_MOST_WAITING`` events wait, requests wait with them. An event that the database does not take is left out
+    and said so in Superset's log, as its own logger does.
     """
 
     def __init__(self) -> None:
@@ -89,18 +91,24 @@ class QueuedEventLogger(AbstractEventLogger):  # type: ignore[misc]  # it is Sup
             while len(rows) < _MOST_ROWS and not self._waiting.empty():
                 rows.append(self._waiting.get_nowait())
             if rows:
-                self._write(app, rows)
+                with app.app_context():
+                    self._write(rows)
 
-    @staticmethod
-    def _write(app: Flask, rows: list[dict[str, Any]]) -> None:
+    def _write(self, rows: list[dict[str, Any]]) -> None:
         from superset import db
         from superset.models.core import Log
 
-        with app.app_context():
-            try:
-                db.session.bulk_insert_mappings(Log, rows)
-                db.session.commit()
-            except Exception:
-                # As Superset's own: what cannot be logged must not stop what is asked.
-                _log.exception("%d events could not be written to the table logs", len(rows))
-                db.session.rollback()
+        try:
+            db.session.bulk_insert_mappings(Log, rows)
+            db.session.commit()
+        except (SQLAlchemyError, ValueError) as error:
+            db.session.rollback()
+            if len(rows) == 1 or isinstance(error, (OperationalError, InterfaceError)):
+                # The last two: no database, which would refuse each of them alone as well.
+                names = sorted({str(row["action"]) for row in rows})
+                _log.exception("Not written to the table logs: %d events, %s", len(rows), ", ".join(names))
+            else:
+                # One that the database does not take must not take the others with it.
+                middle = len(rows) // 2
+                self._write(rows[:middle])
+                self._write(rows[middle:])
