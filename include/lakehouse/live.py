@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -219,6 +220,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
         self._dashboard = dashboard
         self._datasets = datasets
         self._stack = ExitStack()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         from dremio_provider.hooks.dremio import DremioHook
@@ -232,6 +234,8 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
             self._events = stack.enter_context(asyncio.Runner())
             self._charts = self._events.run(self._open_charts(stack))
             self._reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sync"))
+            # Leaving waits for the reader: a loop that is killed, or has failed, must not wait for a sync to end.
+            stack.callback(self._ended.set)
             self._stack = stack.pop_all()
         self._warmed = 0.0
         return self
@@ -278,9 +282,15 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
             before = synced.asked
 
     def _sync(self, pause: float = 0.0) -> _Synced:
-        time.sleep(pause)
+        self._ended.wait(pause)
         asked_at, asked = datetime.now(UTC), time.monotonic()
-        outcome = run_sync(self._airbyte, self._connection_id, poll_seconds=_POLL_SECONDS, timeout=_SYNC_TIMEOUT)
+        outcome = run_sync(
+            self._airbyte,
+            self._connection_id,
+            poll_seconds=_POLL_SECONDS,
+            timeout=_SYNC_TIMEOUT,
+            cancelled=self._ended,
+        )
         return _Synced(outcome, asked_at, asked, time.monotonic() - asked)
 
     def _load(self, job_id: int, summary: Summary) -> ChangeBatch:
