@@ -86,11 +86,19 @@ class StreamStateBody(Body):
     stream_state: dict[str, Any] | None = None
 
 
+class GlobalStateBody(Body):
+    """A state that streams have in common, and what each has of its own."""
+
+    shared_state: Annotated[dict[str, Any] | None, Field(alias="shared_state")] = None
+    stream_states: list[StreamStateBody]
+
+
 class StateBody(Body):
     """The state of a connection."""
 
     state_type: Literal["global", "stream", "legacy", "not_set"]
     stream_state: list[StreamStateBody] = Field(default_factory=list)
+    global_state: GlobalStateBody | None = None
 
 
 class StateWriteBody(Body):
@@ -205,16 +213,17 @@ def _add_connections(app: FastAPI, state: State) -> None:
 
 
 def _write_state(state: State, connection_id: str, given: StateBody) -> None:
-    if given.state_type not in ("stream", "not_set"):
-        raise problems.not_implemented(f"stateType {given.state_type} is not supported; only stream and not_set are.")
+    if given.state_type == "legacy":
+        raise problems.not_implemented("stateType legacy is not supported; only global, stream and not_set are.")
+    common = given.global_state if given.state_type == "global" else None
     states = {
         (item.stream_descriptor.namespace or "", item.stream_descriptor.name): item.stream_state
-        for item in given.stream_state
+        for item in (common.stream_states if common else given.stream_state)
         if item.stream_state is not None
     }
     with state.database.transaction():
         state.jobs.clear_states(connection_id)
-        state.jobs.save_states(connection_id, states)
+        state.jobs.save_states(connection_id, states, (common.shared_state or {}) if common else None)
 
 
 def _require_workspace(workspace_id: UUID) -> None:

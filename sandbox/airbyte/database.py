@@ -41,6 +41,8 @@ create index if not exists log_event_job on log_event (job_id, attempt, id);
 create table if not exists stream_state (
     connection_id text not null, namespace text not null, name text not null, state text not null,
     updated_at real not null, primary key (connection_id, namespace, name));
+create table if not exists shared_state (
+    connection_id text primary key, state text not null, updated_at real not null);
 create table if not exists generation (
     connection_id text not null, namespace text not null, name text not null, generation_id integer not null,
     primary key (connection_id, namespace, name));

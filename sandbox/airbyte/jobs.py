@@ -269,18 +269,44 @@ class Jobs:
         )
         return {(row["namespace"], row["name"]): json.loads(row["state"]) for row in rows}
 
-    def save_states(self, connection_id: str, states: dict[StreamId, dict[str, Any]]) -> None:
-        """Store the state of some streams, the others stay as they are."""
+    def shared_state(self, connection_id: str) -> dict[str, Any] | None:
+        """Return what the streams of a connection have in common, None if each has a state of its own."""
+        row = self.database.row("select state from shared_state where connection_id = ?", (connection_id,))
+        return json.loads(row["state"]) if row else None
+
+    def save_states(
+        self, connection_id: str, states: dict[StreamId, dict[str, Any]], shared: dict[str, Any] | None = None
+    ) -> None:
+        """Store the state of some streams.
+
+        Args:
+            connection_id: the connection.
+            states: the streams' own states.
+            shared: what they have in common: it moves on without the other streams, so those are forgotten and begin
+                a new generation. None if there is nothing in common: the other streams stay as they are.
+        """
         moment = now()
-        self.database.execute_many(
-            "insert or replace into stream_state values (?, ?, ?, ?, ?)",
-            [(connection_id, *stream, json.dumps(state), moment) for stream, state in states.items()],
-        )
+        with self.database.transaction():
+            for stream in (self.states(connection_id).keys() - states.keys()) if shared is not None else ():
+                self.database.execute(
+                    "delete from stream_state where connection_id = ? and namespace = ? and name = ?",
+                    (connection_id, *stream),
+                )
+                self.generation(connection_id, stream, next_one=True)
+            self.database.execute_many(
+                "insert or replace into stream_state values (?, ?, ?, ?, ?)",
+                [(connection_id, *stream, json.dumps(state), moment) for stream, state in states.items()],
+            )
+            self.database.execute("delete from shared_state where connection_id = ?", (connection_id,))
+            if shared is not None:
+                row = (connection_id, json.dumps(shared), moment)
+                self.database.execute("insert into shared_state values (?, ?, ?)", row)
 
     def clear_states(self, connection_id: str) -> None:
-        """Forget all state of a connection and begin new generations of its streams."""
+        """Forget all state of a connection."""
         with self.database.transaction():
             self.database.execute("delete from stream_state where connection_id = ?", (connection_id,))
+            self.database.execute("delete from shared_state where connection_id = ?", (connection_id,))
 
     def generation(self, connection_id: str, stream: StreamId, *, next_one: bool) -> int:
         """Return the generation of a stream, after beginning a new one if ``next_one``.

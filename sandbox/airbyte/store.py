@@ -220,6 +220,7 @@ class Store:
         self.connection(connection_id)
         with self._database.transaction():
             self._database.execute("delete from stream_state where connection_id = ?", (connection_id,))
+            self._database.execute("delete from shared_state where connection_id = ?", (connection_id,))
             self._database.execute("delete from generation where connection_id = ?", (connection_id,))
             self._database.execute("delete from connection where id = ?", (connection_id,))
 

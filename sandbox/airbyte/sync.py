@@ -118,7 +118,7 @@ class Sync:
         self._log("info", "source", f"{source.definition.docker_repository or source.name} reads {source.name!r}")
         plans = self._plans(connection)
         if isinstance(self._source, ChangeSource):
-            self._source.begin(plans, spool, log)
+            self._source.begin(plans, self._jobs.shared_state(connection.id), spool, log)
         for plan in plans:
             state = self._read_stream(connection, plan, writer, log)
             if state is not None:
@@ -180,8 +180,9 @@ class Sync:
             keys.append(key)
 
         previous = writer.publish(record, self._check_cancelled)
+        shared = self._source.shared_state() if isinstance(self._source, ChangeSource) else None
         with self._jobs.database.transaction():
-            self._jobs.save_states(connection.id, states)
+            self._jobs.save_states(connection.id, states, shared)
             # From here on the sync counts, and what is left over is what it replaced.
             self._jobs.complete_attempt(self.job.id)
             self._jobs.unstage(self.job.id)

@@ -173,16 +173,18 @@ def connection_read(stored: Connection) -> dict[str, Any]:
 
 def connection_state(connection_id: str, jobs: Jobs) -> dict[str, Any]:
     """Return a connection's saved state as the Config API's ``ConnectionState``."""
-    states = jobs.states(connection_id)
-    if not states:
+    streams = [
+        {"streamDescriptor": _descriptor(*stream), "streamState": state}
+        for stream, state in jobs.states(connection_id).items()
+    ]
+    shared = jobs.shared_state(connection_id)
+    if shared is not None:
+        # The one name in snake case is Airbyte's: https://github.com/airbytehq/airbyte/issues/26492
+        common = {"shared_state": shared, "streamStates": streams}
+        return {"stateType": "global", "connectionId": connection_id, "globalState": common}
+    if not streams:
         return {"stateType": "not_set", "connectionId": connection_id}
-    return {
-        "stateType": "stream",
-        "connectionId": connection_id,
-        "streamState": [
-            {"streamDescriptor": _descriptor(*stream), "streamState": state} for stream, state in states.items()
-        ],
-    }
+    return {"stateType": "stream", "connectionId": connection_id, "streamState": streams}
 
 
 def iso_duration(seconds: int) -> str:

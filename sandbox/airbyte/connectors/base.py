@@ -151,17 +151,22 @@ class Source(Protocol):
 class ChangeSource(Source, Protocol):
     """A source that reads one log for all of its streams, and whose log keeps what nobody has confirmed."""
 
-    def begin(self, plans: list[PlannedStream], spool: Path, log: Log) -> None:
+    def begin(self, plans: list[PlannedStream], shared: dict[str, Any] | None, spool: Path, log: Log) -> None:
         """Prepare the reads of one sync, before the first :meth:`read`.
 
         Args:
             plans: the streams of the sync.
+            shared: what the last sync saved as :meth:`shared_state`, or None.
             spool: directory for what does not fit into memory; removed after the sync.
             log: where to say what is read.
 
         Raises:
             ConnectorError: if the log does not hold what the streams' states need.
         """
+        ...
+
+    def shared_state(self) -> dict[str, Any] | None:
+        """Return the state that the sync's streams have in common, once they are read; None if it read no changes."""
         ...
 
     def committed(self) -> None:

@@ -111,5 +111,9 @@ def test_the_config_api_starts_and_shows_a_sync(target: Target) -> None:
     assert listed["jobs"][0]["job"]["id"] == job_id
     state = client.configuration("state/get", {"connectionId": target.connection_id})
     assert state["stateType"] in {"stream", "global", "not_set"}
+    parts = {"stream": {"streamState"}, "global": {"globalState"}, "not_set": set()}
+    assert state.keys() >= {"connectionId", *parts[state["stateType"]]}
+    if state["stateType"] == "global":
+        assert state["globalState"].keys() >= {"shared_state", "streamStates"}
     read = client.configuration("connections/get", {"connectionId": target.connection_id})
     assert read["syncCatalog"]["streams"]

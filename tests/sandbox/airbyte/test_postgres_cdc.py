@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -248,6 +249,48 @@ def test_a_stream_that_joins_later_is_loaded_while_the_others_go_on(cdc: ChangeD
     cdc.sync()
     assert values(cdc.landed("a"), "id") == [(1,), (2,), (3,)]
     assert values(cdc.landed("b"), "id") == [(1,), (2,), (3,)]
+
+
+def test_the_state_is_global_as_airbytes_is_and_can_be_written_back(cdc: ChangeData) -> None:
+    cdc.create("create table a (id int primary key)", "create table b (id int primary key)")
+    cdc.connect("a", "b")
+    cdc.sync()
+    cdc.execute("insert into a values (1)")
+    cdc.sync()
+    state = cdc.client.configuration("state/get", {"connectionId": cdc.connection})
+    assert state.keys() == {"stateType", "connectionId", "globalState"}
+    assert state["stateType"] == "global"
+    common = state["globalState"]
+    ((server, offset),) = common["shared_state"]["state"].items()
+    database = cdc.rows("select current_database()")[0][0]
+    assert json.loads(server) == [database, {"server": database}]
+    assert json.loads(offset)["lsn"] == cdc.position()
+    assert [stream["streamDescriptor"] for stream in common["streamStates"]] == [
+        {"name": name, "namespace": cdc.schema} for name in ("a", "b")
+    ]
+    assert {json.dumps(stream["streamState"]["cursor_field"]) for stream in common["streamStates"]} == {"[]"}
+    cdc.execute("insert into a values (2)")
+    body = {"connectionId": cdc.connection, "connectionState": state}
+    assert cdc.client.configuration("state/create_or_update", body) == state
+    assert cdc.sync()["rowsSynced"] == 1
+    # The position of all streams is the one in the shared part: the slot has gone on since.
+    cdc.client.configuration("state/create_or_update", body)
+    job = cdc.sync("failed")["jobId"]
+    assert any("the saved position of a, b is not in replication slot" in line for line in cdc.client.lines(job))
+
+
+def test_a_stream_that_leaves_and_joins_again_is_loaded_again(cdc: ChangeData) -> None:
+    cdc.create("create table a (id int primary key)", "create table b (id int primary key)")
+    cdc.execute("insert into b values (1), (2)")
+    streams = {name: {"name": name, "syncMode": "incremental_append"} for name in ("a", "b")}
+    cdc.connect(*streams.values())
+    cdc.sync()
+    for names in (["a"], ["a", "b"]):
+        body = {"configurations": {"streams": [streams[name] for name in names]}}
+        cdc.client.call("PATCH", f"connections/{cdc.connection}", json=body)
+        cdc.execute("delete from b where id = (select min(id) from b)", "insert into b select max(id) + 1 from b")
+        cdc.sync()
+    assert [key[0] for key in cdc.current("b", "id")] == [3, 4]
 
 
 def test_after_a_clear_the_load_ends_what_was_landed_before(cdc: ChangeData) -> None:

@@ -26,6 +26,7 @@ class Reads:
         self.configuration = cdc.postgres.configuration(schemas=[cdc.schema], replication_method=cdc.method(**method))
         self.tables = ["t"]
         self.states: dict[str, dict[str, Any]] = {}
+        self.shared: dict[str, Any] | None = None
         self.landed: dict[str, list[dict[str, Any]]] = {}
         self.log: list[str] = []
         self.source = self.new()
@@ -42,7 +43,7 @@ class Reads:
             for stream in streams
         ]
         try:
-            self.source.begin(plans, self.spool, lambda level, text: self.log.append(text))
+            self.source.begin(plans, self.shared, self.spool, lambda level, text: self.log.append(text))
             before_commit()
             for plan in plans:
                 reader = self.source.read(plan.configured, plan.state, lambda level, text: None)
@@ -51,6 +52,7 @@ class Reads:
                 state = reader.state()
                 assert state is not None
                 self.states[plan.configured.stream.name] = state
+            self.shared = self.source.shared_state()
             self.source.committed()
         finally:
             self.source.close()

@@ -12,7 +12,7 @@ import psycopg
 import pyarrow as pa
 
 from sandbox.airbyte.connectors.base import ConfiguredStream, Log, PlannedStream
-from sandbox.airbyte.connectors.postgres_cdc import records
+from sandbox.airbyte.connectors.postgres_cdc import offset, records
 from sandbox.airbyte.connectors.postgres_cdc.messages import Changes, Decoder
 from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot, SlotStatus, lsn_text
 from sandbox.airbyte.connectors.postgres_cdc.snapshot import Snapshot
@@ -35,11 +35,11 @@ class _Stream:
     table: _Table
     configured: ConfiguredStream
     published: PublishedTable
-    position: int
-    snapshot_position: int
     spool: Spool
-    load: bool = False
+    load: bool
     replaces: bool = False
+    position: int = 0
+    snapshot_position: int = 0
 
     @property
     def name(self) -> str:
@@ -76,8 +76,12 @@ class Capture:
         self._end = 0
         self._type_names: dict[int, str] = {}
 
-    def begin(self, plans: list[PlannedStream]) -> None:
+    def begin(self, plans: list[PlannedStream], shared: dict[str, Any] | None) -> None:
         """Fix where the sync ends, take the snapshot that is needed, and decode the changes up to there.
+
+        Args:
+            plans: the streams to read.
+            shared: what the last sync's :meth:`shared_state` was, None if there was none.
 
         Raises:
             ConnectorError: if slot, publication or state do not allow it.
@@ -85,29 +89,32 @@ class Capture:
         status = self.slot.check()
         published = self.slot.tables()
         self._refuse_unpublished(plans, published)
+        try:
+            saved = offset.position(shared)
+        except ValueError as error:
+            raise self.slot.wrong(f"the connection's saved state is not of CDC: {error}. Clear it.") from error
         budget = Budget(MEMORY_BYTES)
         for number, plan in enumerate(plans):
-            state = plan.state if plan.state and plan.state.get("state_type") == "cdc" else {}
             table = _table(plan.configured)
             self._type_names.update({column.type_oid: column.type_name for column in published[table].columns})
-            self._streams[table] = _Stream(
-                table,
-                plan.configured,
-                published[table],
-                position=int(state.get("lsn", 0)),
-                snapshot_position=int(state.get("snapshot_lsn", 0)),
-                spool=Spool(self._spool / f"changes-{number}", budget),
-                load=not state,
-                replaces=plan.generation > 0,
-            )
+            spool = Spool(self._spool / f"changes-{number}", budget)
+            # A state without a position is one of another replication method.
+            state = plan.state if saved is not None else None
+            stream = _Stream(table, plan.configured, published[table], spool, load=state is None)
+            stream.replaces = plan.generation > 0 or plan.state is not None
+            if state is not None:
+                stream.snapshot_position = int(state.get("snapshot_lsn", 0))
+                # A table that was loaded in a sync that ended before the end of the log is ahead of the others.
+                stream.position = max(saved or 0, stream.snapshot_position)
+            self._streams[table] = stream
         status = self._refuse_lost(status)
         if self._method.get("heartbeat_action_query"):
             self._connection.execute(self._method["heartbeat_action_query"].encode())
         self._take_snapshot()
-        saved = min(stream.position for stream in self._streams.values())
-        self._end = max(self.slot.now(), saved)
-        self.slot.advance(saved)  # A sync that died after saving its state did not come to this.
-        if self._end > max(saved, status.confirmed):
+        begin = min(stream.position for stream in self._streams.values())
+        self._end = max(self.slot.now(), begin)
+        self.slot.advance(begin)  # A sync that died after saving its state did not come to this.
+        if self._end > max(begin, status.confirmed):
             self._read_changes()
         if self._method.get("lsn_commit_behaviour") == "While reading Data":
             self.slot.advance(self._end)
@@ -138,15 +145,18 @@ class Capture:
             self._snapshot.close()
         self._connection.close()
 
-    def state(self, stream: _Stream) -> dict[str, Any]:
-        """Return what a stream continues from next time."""
+    def shared_state(self) -> dict[str, Any]:
+        """Return what all streams continue from next time."""
+        return offset.state(self._connection.info.dbname, self._end)
+
+    @staticmethod
+    def state(stream: _Stream) -> dict[str, Any]:
+        """Return what a stream has of its own: that it is loaded, and where."""
         configured = stream.configured.stream
         return {
-            "state_type": "cdc",
             "stream_name": configured.name,
             "stream_namespace": configured.namespace,
-            # A table that was loaded in a sync that ends before the end of the log is ahead of the others.
-            "lsn": max(self._end, stream.position),
+            "cursor_field": [],
             "snapshot_lsn": stream.snapshot_position,
         }
 

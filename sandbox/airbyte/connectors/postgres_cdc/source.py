@@ -53,7 +53,7 @@ class PostgresCdcSource(PostgresSource):
         streams = super().discover()
         return [_described(stream, published.get((stream.namespace or "", stream.name))) for stream in streams]
 
-    def begin(self, plans: list[PlannedStream], spool: Path, log: Log) -> None:
+    def begin(self, plans: list[PlannedStream], shared: dict[str, Any] | None, spool: Path, log: Log) -> None:
         """Read the slot for all incremental streams together, before :meth:`read` is called for each.
 
         Raises:
@@ -64,7 +64,7 @@ class PostgresCdcSource(PostgresSource):
             return
         with self._translated():
             self._capture = Capture(self._connect, self._method, self.address, spool, log)
-            self._capture.begin(changing)
+            self._capture.begin(changing, shared)
 
     def read(self, configured: ConfiguredStream, state: dict[str, Any] | None, log: Log) -> StreamReader:
         """Begin a pass over a stream; one that is not incremental is a plain table.
@@ -79,6 +79,10 @@ class PostgresCdcSource(PostgresSource):
         properties = {name: field for name, field in schema["properties"].items() if name not in COLUMNS}
         stream = replace(configured.stream, json_schema={**schema, "properties": properties})
         return super().read(replace(configured, stream=stream), state, log)
+
+    def shared_state(self) -> dict[str, Any] | None:
+        """Return the position up to which the sync has read the slot; None if all streams are plain tables."""
+        return self._capture.shared_state() if self._capture is not None else None
 
     def committed(self) -> None:
         """Move the slot: the sync's records and its state are safe.
