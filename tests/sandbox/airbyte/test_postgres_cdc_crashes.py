@@ -22,14 +22,15 @@ from tests.sandbox.airbyte.services import S3, Airbyte, Postgres
 
 DIED, FORK = 9, multiprocessing.get_context("fork")
 STEPS: list[tuple[Any, str]] = [
-    (Capture, "_read_changes"),
+    (Capture, "_changes"),
+    (S3Destination, "finish_stream"),
     (S3Destination, "_upload"),
     (Jobs, "save_states"),
     (Jobs, "complete_attempt"),
     (Slot, "advance"),
     (Jobs, "end"),
 ]
-"""What a sync does, in this order; an upload for every table, and the slot is moved before the first step too."""
+"""What a sync does, in this order; a file and an upload for every table; the slot is moved before the first too."""
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(cdc: ChangeData, own_airby
             assert ended == 0
             break
     assert run(own_airbyte.var, cdc.connection) == 0
-    assert died == 2 * (len(STEPS) + 2)
+    assert died == 2 * (len(STEPS) + 3)
     for table in ("a", "b"):
         landed = [(record["id"], record["at"]) for record in cdc.landed(table)]
         assert len(landed) == len(set(landed))

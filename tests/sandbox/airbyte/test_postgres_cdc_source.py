@@ -34,8 +34,15 @@ class Reads:
     def new(self) -> PostgresCdcSource:
         return PostgresCdcSource(self.configuration)
 
-    def sync(self, before_commit: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-        """Run one sync; returns the records of the first table."""
+    def sync(
+        self, before_commit: Callable[[], None] = lambda: None, between: Callable[[], None] = lambda: None
+    ) -> list[dict[str, Any]]:
+        """Run one sync; returns the records of the first table.
+
+        Args:
+            before_commit: called when everything is read.
+            between: called after each table but the last.
+        """
         self.source = self.new()
         streams = [stream for stream in self.source.discover() if stream.name in self.tables]
         plans = [
@@ -44,14 +51,16 @@ class Reads:
         ]
         try:
             self.source.begin(plans, self.shared, self.spool, lambda level, text: self.log.append(text))
-            before_commit()
             for plan in plans:
+                if plan is not plans[0]:
+                    between()
                 reader = self.source.read(plan.configured, plan.state, lambda level, text: None)
                 records = [record for batch in reader.batches() for record in batch.to_pylist()]
                 self.landed[plan.configured.stream.name] = records
                 state = reader.state()
                 assert state is not None
                 self.states[plan.configured.stream.name] = state
+            before_commit()
             self.shared = self.source.shared_state()
             self.source.committed()
         finally:
@@ -96,18 +105,42 @@ def test_a_table_that_joins_while_others_are_behind_is_not_read_twice(
     assert seen == [0, 12, 24, 36, 48, 60]
 
 
-def test_what_does_not_fit_into_memory_waits_on_disk(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_into_memory_waits_on_disk_while_another_table_is_read(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(capture, "MEMORY_BYTES", 20_000)
     reads.configuration["replication_method"]["queue_size"] = 100
-    reads.cdc.execute("insert into t select n, md5(n::text) from generate_series(1, 2000) n")
-    reads.cdc.execute("alter table t add column more int", "insert into t values (2001, 'x', 1)")
+    reads.cdc.execute("create table u (id int primary key, body text)")
+    reads.tables = ["t", "u"]
+    reads.sync()
+    for table in ("t", "u"):
+        reads.cdc.execute(f"insert into {table} select n, md5(n::text) from generate_series(1, 2000) n")
+        reads.cdc.execute(f"alter table {table} add column more int", f"insert into {table} values (2001, 'x', 1)")
     files: list[Path] = []
-    records = reads.sync(lambda: files.extend(reads.spool.iterdir()))
-    assert len(files) == 2
-    assert [record["id"] for record in records] == list(range(1, 2002))
-    assert "more" not in records[0]
-    assert records[-1]["more"] == 1
+    reads.sync(between=lambda: files.extend(reads.spool.iterdir()))
+    assert [file.name for file in sorted(files)] == ["changes-1-0.arrows", "changes-1-1.arrows"]
+    for records in reads.landed.values():
+        assert [record["id"] for record in records] == list(range(1, 2002))
+        assert "more" not in records[0]
+        assert records[-1]["more"] == 1
     assert list(reads.spool.iterdir()) == []
+
+
+def test_a_destination_that_fails_ends_the_reading(reads: Reads) -> None:
+    reads.configuration["replication_method"]["queue_size"] = 100
+    reads.cdc.execute("insert into t select n from generate_series(1, 2000) n")
+    source = reads.new()
+    plan = PlannedStream(
+        ConfiguredStream(source.discover()[0], True, False, ["_ab_cdc_lsn"]), reads.states["t"], generation=0
+    )
+    source.begin([plan], reads.shared, reads.spool, lambda level, text: None)
+    batches = source.read(plan.configured, plan.state, lambda level, text: None).batches()
+    assert 0 < len(next(batches)) < 2000
+    source.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+    active = f"select active_pid from pg_replication_slots where slot_name = '{reads.cdc.slot}'"
+    assert reads.cdc.rows(active) == [(None,)]
+    assert len(reads.sync()) == 2000
 
 
 def test_the_slot_moves_when_the_records_are_safe_or_earlier_if_so_configured(cdc: ChangeData, tmp_path: Path) -> None:

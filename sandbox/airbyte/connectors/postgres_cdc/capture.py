@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import pyarrow as pa
 
 from sandbox.airbyte.connectors.base import ConfiguredStream, Log, PlannedStream
-from sandbox.airbyte.connectors.postgres_cdc import offset, records
-from sandbox.airbyte.connectors.postgres_cdc.messages import Changes, Decoder
+from sandbox.airbyte.connectors.postgres_cdc import offset
+from sandbox.airbyte.connectors.postgres_cdc.messages import Decoder
+from sandbox.airbyte.connectors.postgres_cdc.records import UnavailableValue
 from sandbox.airbyte.connectors.postgres_cdc.slot import PublishedTable, Slot, SlotStatus, lsn_text
 from sandbox.airbyte.connectors.postgres_cdc.snapshot import Snapshot
 from sandbox.airbyte.connectors.postgres_cdc.spool import Budget, Spool
-from sandbox.airbyte.connectors.postgres_types import Column
+from sandbox.airbyte.connectors.postgres_cdc.stream import CapturedStream, Table, table_of
+from sandbox.airbyte.connectors.read_ahead import read_ahead
 
 MEMORY_BYTES = 4 * 1024 * 1024
 """Decoded changes beyond this wait on disk until the destination takes them."""
@@ -25,29 +26,13 @@ MOST_MESSAGES = 1_000_000
 """A sync ends with the transaction that reaches so many messages; the rest comes with the next."""
 QUEUE_SIZE = 10_000
 INITIAL_LOAD_HOURS = 8
-_Table = tuple[str, str]
-
-
-@dataclass
-class _Stream:
-    """How far a stream is."""
-
-    table: _Table
-    configured: ConfiguredStream
-    published: PublishedTable
-    spool: Spool
-    load: bool
-    replaces: bool = False
-    position: int = 0
-    snapshot_position: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.configured.stream.name
 
 
 class Capture:
     """Reads the change data of some tables once.
+
+    The slot is read once for all tables, when the first of them is: its changes go straight on, those of the others
+    wait in their spools.
 
     Args:
         connect: opens a session, with keyword arguments of psycopg's own.
@@ -72,12 +57,13 @@ class Capture:
         self._connection = connect(autocommit=True)
         self.slot = Slot(self._connection, method, address)
         self._snapshot: Snapshot | None = None
-        self._streams: dict[_Table, _Stream] = {}
+        self._streams: dict[Table, CapturedStream] = {}
         self._end = 0
-        self._type_names: dict[int, str] = {}
+        self._unread = False
+        self._reading: Generator[Any, None, None] | None = None
 
     def begin(self, plans: list[PlannedStream], shared: dict[str, Any] | None) -> None:
-        """Fix where the sync ends, take the snapshot that is needed, and decode the changes up to there.
+        """Fix where the sync ends, and take the snapshot that is needed.
 
         Args:
             plans: the streams to read.
@@ -95,13 +81,12 @@ class Capture:
             raise self.slot.wrong(f"the connection's saved state is not of CDC: {error}. Clear it.") from error
         budget = Budget(MEMORY_BYTES)
         for number, plan in enumerate(plans):
-            table = _table(plan.configured)
-            self._type_names.update({column.type_oid: column.type_name for column in published[table].columns})
+            table = table_of(plan.configured)
             spool = Spool(self._spool / f"changes-{number}", budget)
             # A state without a position is one of another replication method.
             state = plan.state if saved is not None else None
-            stream = _Stream(table, plan.configured, published[table], spool, load=state is None)
-            stream.replaces = plan.generation > 0 or plan.state is not None
+            replaces = plan.generation > 0 or plan.state is not None
+            stream = CapturedStream(plan.configured, published[table], spool, self._log, state is None, replaces)
             if state is not None:
                 stream.snapshot_position = int(state.get("snapshot_lsn", 0))
                 # A table that was loaded in a sync that ended before the end of the log is ahead of the others.
@@ -114,14 +99,15 @@ class Capture:
         begin = min(stream.position for stream in self._streams.values())
         self._end = max(self.slot.now(), begin)
         self.slot.advance(begin)  # A sync that died after saving its state did not come to this.
-        if self._end > max(begin, status.confirmed):
-            self._read_changes()
-        if self._method.get("lsn_commit_behaviour") == "While reading Data":
-            self.slot.advance(self._end)
+        self._unread = self._end > max(begin, status.confirmed)
 
     def reader(self, configured: ConfiguredStream) -> Reader:
         """Return the pass over one of the streams that :meth:`begin` was given."""
-        return Reader(self, self._streams[_table(configured)])
+        return Reader(self, self._streams[table_of(configured)])
+
+    def shared_state(self) -> dict[str, Any]:
+        """Return what all streams continue from next time, once they are read."""
+        return offset.state(self._connection.info.dbname, self._end)
 
     def committed(self) -> None:
         """Let the server forget what the destination has, now that the state says so.
@@ -139,46 +125,31 @@ class Capture:
 
     def close(self) -> None:
         """Let go of connections and local files."""
+        if self._reading is not None:
+            # The destination failed: a thread still reads, which a server that is gone ends as well.
+            with suppress(psycopg.Error):
+                self._connection.cancel_safe(timeout=2)
+            self._reading.close()
         for stream in self._streams.values():
             stream.spool.close()
         if self._snapshot is not None:
             self._snapshot.close()
         self._connection.close()
 
-    def shared_state(self) -> dict[str, Any]:
-        """Return what all streams continue from next time."""
-        return offset.state(self._connection.info.dbname, self._end)
+    def batches(self, stream: CapturedStream) -> Iterator[Any]:
+        """Yield a stream's records: its load, if it has one, then its changes."""
+        if stream.load:
+            assert self._snapshot is not None
+            yield from stream.loaded(self._snapshot)
+        if self._unread:
+            self._unread = False
+            self._reading = read_ahead(self._changes(stream))
+            yield from self._reading
+            self._reading = None
+        yield from stream.spool.batches()
 
-    @staticmethod
-    def state(stream: _Stream) -> dict[str, Any]:
-        """Return what a stream has of its own: that it is loaded, and where."""
-        configured = stream.configured.stream
-        return {
-            "stream_name": configured.name,
-            "stream_namespace": configured.namespace,
-            "cursor_field": [],
-            "snapshot_lsn": stream.snapshot_position,
-        }
-
-    def loaded(self, stream: _Stream) -> Iterator[Any]:
-        """Yield the records of a stream's initial load, if it has one."""
-        if not stream.load:
-            return
-        assert self._snapshot is not None
-        fields = [
-            Column(column.name, column.type_name, column.type_modifier)
-            for column in stream.published.columns
-            if self._wanted(stream, column.name)
-        ]
-        at = self._snapshot.position, self._snapshot.taken_at
-        if stream.replaces:
-            yield records.truncation(fields, *at)
-        schema, table = stream.table
-        for batch in self._snapshot.rows(schema, table, [field.name for field in fields]):
-            yield records.snapshot(batch, fields, *at, self._lossy(stream))
-
-    def _refuse_unpublished(self, plans: list[PlannedStream], published: dict[_Table, PublishedTable]) -> None:
-        tables = [_table(plan.configured) for plan in plans]
+    def _refuse_unpublished(self, plans: list[PlannedStream], published: dict[Table, PublishedTable]) -> None:
+        tables = [table_of(plan.configured) for plan in plans]
         missing = [".".join(table) for table in tables if table not in published]
         if missing:
             names = ", ".join(missing)
@@ -232,16 +203,23 @@ class Capture:
         names = ", ".join(stream.name for stream in loading)
         self._log("info", f"Initial load of {names} at {lsn_text(self._snapshot.position)}")
 
-    def _read_changes(self) -> None:
-        keys = {table: self._key(stream) for table, stream in self._streams.items()}
-        decoder = Decoder({table: key for table, key in keys.items() if key})
+    def _changes(self, direct: CapturedStream) -> Iterator[Any]:
+        """Read the slot; yield the changes of one stream, keep those of the others."""
+        decoder = Decoder({table: stream.key for table, stream in self._streams.items() if stream.key})
         messages = 0
         most = self._method.get("queue_size", QUEUE_SIZE)
         for chunk in self.slot.chunks(self._end, MOST_MESSAGES, most):
             messages += len(chunk.starts)
             try:
                 for changes in decoder.decode(chunk.data, chunk.starts, chunk.lsn):
-                    self._keep(changes)
+                    stream = self._streams.get((changes.relation.namespace, changes.relation.name))
+                    batch = stream.changed(changes) if stream is not None else None
+                    if batch is not None and stream is direct:
+                        yield batch
+                    elif batch is not None and stream is not None:
+                        stream.spool.add(batch)
+            except UnavailableValue as error:
+                raise self.slot.wrong(f"{changes.relation.namespace}.{changes.relation.name}: {error}") from error
             except (ValueError, pa.ArrowException) as error:
                 raise self.slot.wrong(f"a message of the slot cannot be read: {error}", "system_error") from error
         # A transaction that reaches the bound ends the sync where it ends; else everything up to the target was read.
@@ -249,51 +227,13 @@ class Capture:
         self._end = decoder.end if cut else max(self._end, decoder.end)
         counted = f"{messages} messages up to {lsn_text(self._end)}"
         self._log("info", f"Replication slot {self.slot.name}: {counted}{', the rest comes next' if cut else ''}")
-
-    def _keep(self, changes: Changes) -> None:
-        stream = self._streams.get((changes.relation.namespace, changes.relation.name))
-        if stream is None:
-            return
-        # PostgreSQL's own rule for a slot's position: a transaction is behind it if its commit record begins before.
-        rows = np.flatnonzero(changes.commit_lsn >= stream.position)
-        if not len(rows):
-            return
-        fields = []
-        for column in changes.relation.columns:
-            type_name = self._type_names.get(column.type_oid) or records.type_name(column.type_oid)
-            fields.append(Column(column.name, type_name, column.type_modifier))
-        wanted = [number for number, field in enumerate(fields) if self._wanted(stream, field.name)]
-        try:
-            batch = records.changes(changes, rows, fields, wanted, stream.snapshot_position, self._lossy(stream))
-        except records.UnavailableValue as error:
-            raise self.slot.wrong(f"{'.'.join(stream.table)}: {error}") from error
-        stream.spool.add(batch)
-
-    @staticmethod
-    def _key(stream: _Stream) -> tuple[str, ...]:
-        """Return the names of the columns that name a row; none if nothing but the whole row does."""
-        own = tuple(column.name for column in stream.published.columns if column.key)
-        return own or tuple(path[0] for path in stream.configured.primary_key)
-
-    @staticmethod
-    def _wanted(stream: _Stream, column: str) -> bool:
-        configured = stream.configured
-        return not configured.narrowed or column in configured.stream.columns
-
-    def _lossy(self, stream: _Stream) -> records.Lossy:
-        def report(column: str, count: int) -> None:
-            self._log("warn", f"{stream.name}.{column}: {count} values beyond what its type holds became null")
-
-        return report
+        if self._method.get("lsn_commit_behaviour") == "While reading Data":
+            self.slot.advance(self._end)
 
 
 def reads_again(method: dict[str, Any]) -> bool:
     """Return whether a sync whose position is gone loads its tables again; the default is to fail."""
     return bool(method.get("invalid_cdc_cursor_position_behavior") == "Re-sync data")
-
-
-def _table(configured: ConfiguredStream) -> _Table:
-    return configured.stream.namespace or "public", configured.stream.name
 
 
 class Reader:
@@ -304,15 +244,14 @@ class Reader:
         stream: the table.
     """
 
-    def __init__(self, capture: Capture, stream: _Stream) -> None:
+    def __init__(self, capture: Capture, stream: CapturedStream) -> None:
         self._capture = capture
         self._stream = stream
 
     def batches(self) -> Iterator[Any]:
         """Yield the records; one table's batches may differ in their columns."""
-        yield from self._capture.loaded(self._stream)
-        yield from self._stream.spool.batches()
+        yield from self._capture.batches(self._stream)
 
     def state(self) -> dict[str, Any]:
-        """Return the position that the next sync continues from."""
-        return self._capture.state(self._stream)
+        """Return what the stream has of its own for the next sync."""
+        return self._stream.state()

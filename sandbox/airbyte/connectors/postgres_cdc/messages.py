@@ -177,12 +177,12 @@ class Decoder:
         kept = np.flatnonzero((kinds[old_rows] == _DELETE) | moved)
         # Of an update that changes the key the old row comes first: at the same position in the log it is gone already.
         source = np.concatenate([old_rows[kept], new_rows])
-        order = np.lexsort((np.repeat([0, 1], [len(kept), len(new_rows)]), source))
-        columns, unchanged = [], []
-        for before, after in zip(old, new, strict=True):
-            values = before.take(kept).followed_by(after).take(order)
-            columns.append(buffer.texts(values))
-            unchanged.append(values.unchanged if values.unchanged.any() else None)
+        order = np.argsort(source, kind="stable")
+        if len(kept):
+            pairs = zip(old, new, strict=True)
+            new = [before.take(kept).followed_by(after).take(order) for before, after in pairs]
+        columns = [buffer.texts(values) for values in new]
+        unchanged = [values.unchanged if values.unchanged.any() else None for values in new]
         messages = rows[source[order]]
         deleted = order < len(kept)
         return Changes(

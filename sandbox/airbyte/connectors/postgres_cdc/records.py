@@ -123,8 +123,9 @@ def _converted(texts: Any, field: Column, lossy: Lossy) -> Any:
 
 
 def _moments(microseconds: Positions) -> Any:
-    """Return times as ISO-8601 in UTC; the changes of a transaction have the same, so each is written once."""
-    times, place = np.unique(microseconds, return_inverse=True)
-    texts = pa.array(times, pa.timestamp("us")).cast(pa.string())
+    """Return times as ISO-8601 in UTC; the changes of a transaction have the same, which is written once."""
+    begins = np.ones(len(microseconds), dtype=bool)
+    np.not_equal(microseconds[1:], microseconds[:-1], out=begins[1:])
+    texts = pa.array(microseconds[begins], pa.timestamp("us")).cast(pa.string())
     texts = pc.binary_join_element_wise(pc.replace_substring(texts, " ", "T"), "Z", "")
-    return texts.take(pa.array(place))
+    return texts.take(pa.array(np.cumsum(begins) - 1))

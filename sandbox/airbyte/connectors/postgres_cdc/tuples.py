@@ -14,8 +14,9 @@ Mask = npt.NDArray[np.bool_]
 
 PADDING = 16
 """Bytes behind the last message, so that reading a number near the end stays inside the buffer."""
-LONG_VALUE = 64
-"""From this average length on, slicing value by value is faster than gathering byte by byte."""
+_INLINE = 12
+"""So many bytes of a value are in Arrow's string view itself; of a longer one its first four and where it lies."""
+_KEPT = np.array([[255] * kept + [0] * (_INLINE - kept) for kept in range(_INLINE + 1)], np.uint8).view("V12")[:, 0]
 _TEXT, _UNCHANGED = ord("t"), ord("u")
 
 
@@ -37,11 +38,12 @@ class Buffer:
             positions: where they begin.
             kind: numpy's name of the type: ``u2``, ``i4``, ``u4``, ``i8``.
         """
-        size = np.dtype(kind).itemsize
-        count = max(len(self.bytes) - size + 1, 0)
-        # Every byte is the beginning of a number: a view with steps of one byte reads unaligned ones.
-        everywhere = np.ndarray((count,), dtype=f">{kind}", buffer=self.data, strides=(1,))
-        return everywhere[positions].astype(np.int64)
+        return self._at(positions, f">{kind}").astype(np.int64)
+
+    def _at(self, positions: Positions, kind: str) -> npt.NDArray[Any]:
+        count = max(len(self.bytes) - np.dtype(kind).itemsize + 1, 0)
+        # Every byte is the beginning of an item: a view with steps of one byte reads unaligned ones.
+        return np.ndarray((count,), dtype=kind, buffer=self.data, strides=(1,))[positions]
 
     def texts(self, values: Values) -> Any:
         """Return column values as an Arrow array of text.
@@ -50,22 +52,17 @@ class Buffer:
             pa.ArrowInvalid: if the bytes are not UTF-8.
         """
         lengths = np.where(values.present, values.lengths, 0)
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        total = int(offsets[-1])
-        if total > LONG_VALUE * max(len(lengths), 1):
-            view = memoryview(self.data)
-            ends = values.starts + lengths
-            body = b"".join(view[start:end] for start, end in zip(values.starts.tolist(), ends.tolist(), strict=True))
-        else:
-            source = np.repeat(values.starts - offsets[:-1], lengths)
-            source += np.arange(total, dtype=np.int64)
-            body = self.bytes[source].tobytes()
+        views = np.empty((len(lengths), 4), "<u4")
+        views[:, 0] = lengths
+        first = self._at(values.starts, "V12").view("<u4") & _KEPT[np.minimum(lengths, _INLINE)].view("<u4")
+        views[:, 1:] = first.reshape(-1, 3)
+        long = np.flatnonzero(lengths > _INLINE)
+        views[long, 2] = 0  # the number of the buffer
+        views[long, 3] = values.starts[long]
         missing = int(len(lengths) - np.count_nonzero(values.present))
-        validity = pa.py_buffer(np.packbits(values.present, bitorder="little").tobytes()) if missing else None
-        kind, width = (pa.string(), np.int32) if total < 2**31 else (pa.large_string(), np.int64)
-        buffers = [validity, pa.py_buffer(offsets.astype(width).tobytes()), pa.py_buffer(body)]
-        array = pa.Array.from_buffers(kind, len(lengths), buffers, missing)
+        validity = pa.py_buffer(np.packbits(values.present, bitorder="little")) if missing else None
+        buffers = [validity, pa.py_buffer(views), pa.py_buffer(self.data)]
+        array = pa.Array.from_buffers(pa.string_view(), len(lengths), buffers, missing).cast(pa.string())
         array.validate(full=True)
         return array
 
