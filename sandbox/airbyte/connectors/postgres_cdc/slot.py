@@ -20,9 +20,10 @@ BUSY_SECONDS = 10.0
 FOREIGN_SECONDS = 1.0
 """How long to wait for a slot that somebody else reads."""
 MINIMUM_VERSION = 150000
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
 _COPY_HEADER = 19  # signature, flags and an empty extension
-_COPY_ROW = 2 + 4 + 8 + 4  # number of fields, length of the position, the position, length of the message
+_COPY_END = b"\xff\xff"
+_ARRAY_HEADER = 20  # dimensions, whether there are nulls, type, length, first index
 
 _TABLES = """
 select p.schemaname, p.tablename, c.relreplident::text, a.attname, a.atttypid::int8, a.atttypmod, t.typname,
@@ -105,6 +106,24 @@ class Chunk:
     data: bytes
     starts: Positions
     lsn: Positions
+
+
+_CHUNKS = """
+copy (
+    select array_agg(lsn), array_agg(length(data)), string_agg(data, '')
+    from (
+        select lsn, data, (number - 1) / {messages} as by_number,
+               (sum(length(data)) over (order by number rows unbounded preceding) - length(data)) / {bytes} as by_size
+        from pg_catalog.pg_logical_slot_peek_binary_changes(
+            {slot}, {upto}::pg_lsn, {most}, 'proto_version', '1', 'publication_names', {publication}
+        ) with ordinality as message (lsn, xid, data, number)
+        order by by_number, by_size, number
+    ) as message
+    group by by_number, by_size
+    order by by_number, by_size
+) to stdout (format binary)
+"""
+"""The messages of a chunk come in one row: a row for each would cost the client more than decoding it."""
 
 
 class Slot:
@@ -209,25 +228,21 @@ class Slot:
         Raises:
             ConnectorError: if somebody else reads the slot.
         """
-        options = sql.SQL(", ").join(
-            sql.Literal(text)
-            for text in ("proto_version", "1", "publication_names", sql.Identifier(self.publication).as_string())
+        query = sql.SQL(_CHUNKS).format(
+            slot=sql.Literal(self.name),
+            upto=sql.Literal(lsn_text(upto)),
+            most=sql.Literal(most_messages),
+            publication=sql.Literal(sql.Identifier(self.publication).as_string()),
+            messages=sql.Literal(chunk_messages),
+            bytes=sql.Literal(CHUNK_BYTES),
         )
-        query = sql.SQL(
-            "copy (select lsn, data from pg_catalog.pg_logical_slot_peek_binary_changes({}, {}::pg_lsn, {}, {})) "
-            "to stdout (format binary)"
-        ).format(sql.Literal(self.name), sql.Literal(lsn_text(upto)), sql.Literal(most_messages), options)
+        # Sorted messages wait on the server's disk; in a hash table they would all be in its memory, and in any order.
+        self._connection.execute("set enable_hashagg = off")
         with self._free(), self._connection.cursor() as cursor, cursor.copy(query) as copy:
-            blocks: list[Any] = []
-            size = 0
-            for block in copy:
-                blocks.append(block)
-                size += len(block)
-                if len(blocks) >= chunk_messages or size >= CHUNK_BYTES:
-                    yield _chunk(blocks)
-                    blocks, size = [], 0
-            if blocks:
-                yield _chunk(blocks)
+            for number, row in enumerate(copy):
+                body = memoryview(row)[0 if number else _COPY_HEADER :]
+                if body != _COPY_END:
+                    yield _chunk(body)
 
     def advance(self, position: int) -> None:
         """Tell the server that everything before ``position`` is safe elsewhere; a slot never goes back.
@@ -282,16 +297,19 @@ def lsn_text(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
-def _chunk(blocks: list[Any]) -> Chunk:
-    """Cut rows of binary COPY into positions and messages."""
-    if bytes(blocks[0][:6]) == b"PGCOPY":
-        blocks[0] = blocks[0][_COPY_HEADER:]
-    if bytes(blocks[-1]) == b"\xff\xff":
-        blocks.pop()
-    data = b"".join((*blocks, bytes(PADDING)))
-    lengths = np.fromiter(map(len, blocks), dtype=np.int64, count=len(blocks))
-    rows = np.cumsum(lengths) - lengths
-    if not blocks:
-        return Chunk(data, rows, rows)
-    everywhere = np.ndarray((len(data) - 7,), dtype=">i8", buffer=data, strides=(1,))
-    return Chunk(data, rows + _COPY_ROW, everywhere[rows + 6].astype(np.int64))
+def _chunk(row: memoryview) -> Chunk:
+    """Cut a row of binary COPY into positions and messages."""
+    fields = []
+    start = 2  # behind the number of fields
+    for _ in range(3):
+        end = start + 4 + int.from_bytes(row[start : start + 4])
+        fields.append(row[start + 4 : end])
+        start = end
+    lsn, lengths = _numbers(fields[0], ">i8"), _numbers(fields[1], ">i4")
+    return Chunk(b"".join((fields[2], bytes(PADDING))), np.cumsum(lengths) - lengths, lsn)
+
+
+def _numbers(array: memoryview, kind: str) -> Positions:
+    """Return the numbers of an array without nulls as PostgreSQL sends it: each has its length before it."""
+    items = np.frombuffer(array, [("length", ">i4"), ("number", kind)], offset=_ARRAY_HEADER)
+    return items["number"].astype(np.int64)
