@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,14 @@ class Reads:
             self.source.close()
         return self.landed["t"]
 
+    def begun(self) -> tuple[PostgresCdcSource, Iterator[Any]]:
+        """Begin a sync of the first table; returns its source and its batches."""
+        source = self.new()
+        stream = next(stream for stream in source.discover() if stream.name == "t")
+        configured = ConfiguredStream(stream, True, False, stream.default_cursor)
+        source.begin([PlannedStream(configured, self.states["t"], 0)], self.shared, self.spool, lambda *_: None)
+        return source, iter(source.read(configured, self.states["t"], lambda *_: None).batches())
+
 
 @pytest.fixture
 def reads(cdc: ChangeData, tmp_path: Path) -> Reads:
@@ -126,21 +134,34 @@ def test_what_does_not_fit_into_memory_waits_on_disk_while_another_table_is_read
     assert list(reads.spool.iterdir()) == []
 
 
+def reading() -> bool:
+    """Whether a thread reads ahead."""
+    return any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
 def test_a_destination_that_fails_ends_the_reading(reads: Reads) -> None:
     reads.configuration["replication_method"]["queue_size"] = 100
     reads.cdc.execute("insert into t select n from generate_series(1, 2000) n")
-    source = reads.new()
-    plan = PlannedStream(
-        ConfiguredStream(source.discover()[0], True, False, ["_ab_cdc_lsn"]), reads.states["t"], generation=0
-    )
-    source.begin([plan], reads.shared, reads.spool, lambda level, text: None)
-    batches = source.read(plan.configured, plan.state, lambda level, text: None).batches()
+    source, batches = reads.begun()
     assert 0 < len(next(batches)) < 2000
+    assert reading()
     source.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
-    active = f"select active_pid from pg_replication_slots where slot_name = '{reads.cdc.slot}'"
-    assert reads.cdc.rows(active) == [(None,)]
+    assert not reading()
     assert len(reads.sync()) == 2000
+
+
+def test_a_reading_that_is_interrupted_ends_at_once(reads: Reads) -> None:
+    # More than the buffers between server and client hold: the query still runs when it is cancelled.
+    reads.cdc.execute("insert into t select n, repeat('x', 1000) from generate_series(1, 60000) n")
+    source, batches = reads.begun()
+    seen = len(next(batches))
+    source.interrupt()
+    with pytest.raises(ConnectorError, match="canceling statement"):
+        seen += sum(len(batch) for batch in batches)
+    assert 0 < seen < 60000
+    assert not reading()
+    source.close()
+    assert len(reads.sync()) == 60000
 
 
 def test_the_slot_moves_when_the_records_are_safe_or_earlier_if_so_configured(cdc: ChangeData, tmp_path: Path) -> None:
