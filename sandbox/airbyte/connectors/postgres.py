@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import adbc_driver_manager
-import adbc_driver_postgresql
 import psycopg
-import pyarrow as pa
 from psycopg import conninfo, sql
 
 from sandbox.airbyte.connectors import postgres_session
@@ -23,22 +20,23 @@ from sandbox.airbyte.connectors.base import (
     Stream,
     StreamReader,
 )
+from sandbox.airbyte.connectors.postgres_arrow import ArrowReader
 from sandbox.airbyte.connectors.postgres_readers import CursorReader, TableReader, XminReader
 from sandbox.airbyte.connectors.postgres_types import Column
-from sandbox.airbyte.connectors.read_ahead import read_ahead
 
 CANCEL_SECONDS = 2
 STATEMENT_MILLISECONDS = 90 * 60 * 1000
 """A query that runs longer is given up: Airbyte's own heartbeat limit for a silent source."""
-BATCH_BYTES = 8 * 1024 * 1024
 
 _COLUMNS = """
 select n.nspname, c.relname, a.attname, t.typname, a.atttypmod,
-       coalesce(array_position(i.indkey::int2[], a.attnum), -1) as key_position, c.relkind = 'v' as is_view
+       coalesce(array_position(i.indkey::int2[], a.attnum), -1) as key_position, c.relkind = 'v' as is_view,
+       c.relkind = 'r' and m.amname = 'heap' and current_setting('server_version_num')::int >= 140000 as has_pages
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 join pg_type t on t.oid = a.atttypid
+left join pg_am m on m.oid = c.relam
 left join pg_index i on i.indrelid = c.oid and i.indisprimary
 where c.relkind in ('r', 'v', 'm', 'p') and n.nspname = any(%s) and not c.relispartition
   and has_table_privilege(c.oid, 'select')
@@ -48,9 +46,13 @@ order by n.nspname, c.relname, a.attnum
 
 @dataclass
 class _Table:
-    """What the catalog says about a table: its columns in order, and its key's with their positions."""
+    """What the catalog says about a table: its columns in order, and its key's with their positions.
+
+    ``has_pages`` says that rows are found by the numbers of their pages, and their order is that of the pages.
+    """
 
     is_view: bool
+    has_pages: bool
     columns: list[Column] = field(default_factory=list)
     keys: list[tuple[int, str]] = field(default_factory=list)
 
@@ -67,9 +69,9 @@ class PostgresSource:
         self.schemas: list[str] = configuration.get("schemas") or ["public"]
         options = f"-c statement_timeout={STATEMENT_MILLISECONDS} -c timezone=UTC"
         self._parameters = postgres_session.parameters(configuration, "airbyte-source-postgres", options)
+        self.arrow = ArrowReader(conninfo.make_conninfo(**self._parameters), self._failed)
         self._xmin = configuration.get("replication_method", {}).get("method") == "Xmin"
         self._asking: psycopg.Connection[Any] | None = None
-        self._statement: Any = None
         self._interrupted = False
         self._lock = threading.Lock()
 
@@ -127,9 +129,9 @@ class PostgresSource:
             raise ConnectorError(message, "source", "config_error")
         chosen = [columns[name] for name in stream.columns]
         if not configured.incremental:
-            return TableReader(self, stream, chosen, log)
+            return TableReader(self, stream, chosen, log, has_pages=table.has_pages)
         if self._xmin:
-            return XminReader(self, stream, chosen, log, state)
+            return XminReader(self, stream, chosen, log, state, has_pages=table.has_pages)
         cursor = columns[configured.cursor_field[0]]
         if not cursor.can_be_cursor:
             message = f"{stream.name}.{cursor.name} has type {cursor.type_name}, which cannot be a cursor."
@@ -138,20 +140,11 @@ class PostgresSource:
 
     def interrupt(self) -> None:
         """Ask PostgreSQL to cancel the running query; one that has not begun does not begin any more."""
+        self.arrow.interrupt()
         with self._lock:
             self._interrupted = True
-            if self._statement is not None:
-                self._statement.cancel()
             if self._asking is not None:
                 self._asking.cancel_safe(timeout=CANCEL_SECONDS)
-
-    def query(self, statement: sql.Composable) -> Iterator[pa.RecordBatch]:
-        """Yield the result of ``statement`` in Arrow batches of about 8 MB; the next one is read ahead.
-
-        Raises:
-            ConnectorError: if the connection or the query fails.
-        """
-        return read_ahead(self._batches(statement.as_string()))
 
     def row(self, statement: sql.SQL | sql.Composed) -> tuple[Any, ...]:
         """Return the single row that ``statement`` selects.
@@ -163,31 +156,6 @@ class PostgresSource:
             row = connection.execute(statement).fetchone()
         assert row is not None
         return tuple(row)
-
-    def _batches(self, statement: str) -> Iterator[pa.RecordBatch]:
-        uri = conninfo.make_conninfo(**self._parameters)
-        try:
-            with (
-                adbc_driver_postgresql.connect(uri) as database,
-                adbc_driver_manager.AdbcConnection(database) as connection,
-                adbc_driver_manager.AdbcStatement(connection) as prepared,
-            ):
-                option = adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value
-                prepared.set_options(**{option: str(BATCH_BYTES)})
-                prepared.set_sql_query(statement)
-                with self._lock:
-                    if self._interrupted:
-                        raise CancelledSync
-                    self._statement = prepared
-                try:
-                    stream, _ = prepared.execute_query()
-                    with pa.RecordBatchReader._import_from_c(stream.address) as reader:
-                        yield from (batch for batch in reader if batch.num_rows)
-                finally:
-                    with self._lock:
-                        self._statement = None
-        except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
-            raise self._failed(str(error)) from error
 
     @contextmanager
     def _psycopg(self) -> Iterator[psycopg.Connection[Any]]:
@@ -210,8 +178,8 @@ class PostgresSource:
         tables: dict[tuple[str, str], _Table] = {}
         with self._psycopg() as connection:
             rows = connection.execute(_COLUMNS, (self.schemas,)).fetchall()
-        for schema, table, column, type_name, modifier, key_position, is_view in rows:
-            found = tables.setdefault((schema, table), _Table(is_view))
+        for schema, table, column, type_name, modifier, key_position, is_view, has_pages in rows:
+            found = tables.setdefault((schema, table), _Table(is_view, has_pages))
             found.columns.append(Column(column, type_name, modifier))
             if key_position >= 0:
                 found.keys.append((key_position, column))

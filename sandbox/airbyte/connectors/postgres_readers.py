@@ -29,13 +29,17 @@ class TableReader:
         stream: the stream, narrowed to the selected fields.
         columns: the columns to read, in order.
         log: where to say what is read.
+        has_pages: whether the table's pages can be read by several sessions.
     """
 
-    def __init__(self, source: PostgresSource, stream: Stream, columns: list[Column], log: Log) -> None:
+    def __init__(
+        self, source: PostgresSource, stream: Stream, columns: list[Column], log: Log, *, has_pages: bool = False
+    ) -> None:
         self.source = source
         self.stream = stream
         self.log = log
         self._columns = columns
+        self._has_pages = has_pages
 
     @property
     def table(self) -> sql.Identifier:
@@ -43,19 +47,30 @@ class TableReader:
         return sql.Identifier(self.stream.namespace or "public", self.stream.name)
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the table's rows."""
-        yield from self.select(sql.SQL(""))
+        """Yield the table's rows, in no order."""
+        yield from self.rows()
 
     def state(self) -> dict[str, Any] | None:
         """A full refresh has nothing to remember."""
         return None
 
-    def select(self, rest: sql.Composable) -> Iterator[Batch]:
-        """Yield what ``select <columns> from <table> <rest>`` finds."""
+    def rows(self, condition: sql.Composable | None = None) -> Iterator[Batch]:
+        """Yield the rows that fulfil ``condition``, in no order."""
+        if self._has_pages:
+            return self.source.arrow.table(self._select, self.table, condition, self._land)
+        return self.ordered(sql.SQL("") if condition is None else sql.SQL("where {}").format(condition))
+
+    def ordered(self, rest: sql.Composable) -> Iterator[Batch]:
+        """Yield what ``select <columns> from <table> <rest>`` finds, in its order."""
+        return self.source.arrow.query(sql.SQL("{} {}").format(self._select, rest), self._land)
+
+    @property
+    def _select(self) -> sql.Composable:
         columns = sql.SQL(", ").join(column.expression for column in self._columns)
-        statement = sql.SQL("select {} from {} {}").format(columns, self.table, rest)
-        for batch in self.source.query(statement):
-            yield landed(batch, self._columns)
+        return sql.SQL("select {} from {}").format(columns, self.table)
+
+    def _land(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return landed(batch, self._columns)
 
 
 class CursorReader(TableReader):
@@ -93,7 +108,7 @@ class CursorReader(TableReader):
 
     def batches(self) -> Iterator[Batch]:
         """Yield the rows after the saved cursor."""
-        for batch in self.select(self._condition()):
+        for batch in self.ordered(self._condition()):
             assert isinstance(batch, pa.RecordBatch)
             self._follow(batch.column(self._cursor.name))
             yield batch
@@ -151,6 +166,7 @@ class XminReader(TableReader):
         columns: as in :class:`TableReader`.
         log: as in :class:`TableReader`.
         state: the saved state, or None.
+        has_pages: as in :class:`TableReader`.
     """
 
     def __init__(
@@ -160,8 +176,10 @@ class XminReader(TableReader):
         columns: list[Column],
         log: Log,
         state: dict[str, Any] | None,
+        *,
+        has_pages: bool,
     ) -> None:
-        super().__init__(source, stream, columns, log)
+        super().__init__(source, stream, columns, log, has_pages=has_pages)
         self._saved = state if state is not None and state.get("state_type") == "xmin" else None
         self._status: dict[str, Any] = {}
 
@@ -175,21 +193,21 @@ class XminReader(TableReader):
             "xmin_xid_value": xid,
             "xmin_raw_value": raw,
         }
-        yield from self.select(self._condition(wraparounds, xid))
+        yield from self.rows(self._condition(wraparounds, xid))
 
     def state(self) -> dict[str, Any] | None:
         """Return the oldest transaction that was running when the pass began, in Airbyte's form."""
         return self._status
 
-    def _condition(self, wraparounds: int, xid: int) -> sql.Composable:
+    def _condition(self, wraparounds: int, xid: int) -> sql.Composable | None:
         if self._saved is None:
-            return sql.SQL("")
+            return None
         since, turns = int(self._saved["xmin_xid_value"]), wraparounds - int(self._saved["num_wraparound"])
         if turns not in (0, 1):
             self.log(
                 "warn", f"{self.stream.name}: {turns} wraparounds of transaction ids since the last sync: full read"
             )
-            return sql.SQL("")
+            return None
         self.log("info", f"{self.stream.name}: reading rows with xmin >= {since}" + (f" or < {xid}" if turns else ""))
-        condition = sql.SQL("where xmin::text::int8 >= {}").format(sql.Literal(since))
+        condition = sql.SQL("xmin::text::int8 >= {}").format(sql.Literal(since))
         return sql.SQL("{} or xmin::text::int8 < {}").format(condition, sql.Literal(xid)) if turns else condition

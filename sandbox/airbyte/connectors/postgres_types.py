@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sandbox.airbyte.connectors.postgres_numeric import INT64_DIGITS, decimals
+
 _INTEGER = {"type": "number", "airbyte_type": "integer"}
 _NUMBER = {"type": "number"}
 _STRING = {"type": "string"}
@@ -39,7 +41,6 @@ _SCALARS: dict[str, tuple[dict[str, Any], str]] = {
 }
 _ARRAY_ELEMENTS = {"int2", "int4", "int8", "float4", "float8", "numeric", "bool"}
 _CURSORS = set(_SCALARS) - {"bool"} | {"text", "uuid"}
-_INT64_DIGITS = 18
 _SHORT = {"int2": pa.int64(), "int4": pa.int64(), "float4": pa.float64()}
 """Types that are widened here: it is cheaper than in the server, and less to send."""
 _FIRST = {"date": -2_440_589, "timestamp": -211_000_000_000_000_000, "timestamptz": -211_000_000_000_000_000}
@@ -86,11 +87,10 @@ class Column:
     def expression(self) -> sql.Composable:
         """The SQL expression that reads the column in a type the driver reads fast and without loss."""
         name = sql.Identifier(self.name)
-        if self._as_integers:
-            # Twice as fast as reading numerics, which come as text. Arrow's decimals have no NaN.
-            number, factor = sql.SQL("nullif({}, 'NaN')").format(name), sql.Literal(10**self.decimal.scale)
-            scaled = sql.SQL("{} * {}").format(number, factor) if self.decimal.scale else number
-            return sql.SQL("({})::int8 as {}").format(scaled, name)
+        if self._as_digits:
+            # The driver would write numerics as text. The cast does nothing, unless the type has just been changed.
+            precision, scale = map(sql.Literal, (self.decimal.precision, self.decimal.scale))
+            return sql.SQL("numeric_send({}::numeric({}, {})) as {}").format(name, precision, scale, name)
         if self.type_name.startswith("_"):
             element = self.type_name[1:]
             read_as = f"{_SCALARS[element][1]}[]" if element in _ARRAY_ELEMENTS else "text[]"
@@ -106,17 +106,16 @@ class Column:
         return self.type_name in _CURSORS
 
     @property
-    def _as_integers(self) -> bool:
-        return self.decimal is not None and self.decimal.precision <= _INT64_DIGITS
+    def _as_digits(self) -> bool:
+        return self.decimal is not None and self.decimal.precision <= INT64_DIGITS
 
     def landed(self, values: Any) -> Any:
         """Return what the driver read as the values that land; what their type cannot hold is null, as in Airbyte.
 
         That is ``NaN`` in a numeric with a precision, and infinity in dates and timestamps.
         """
-        if self._as_integers:
-            wide = values.cast(pa.decimal128(19, 0))
-            return pa.Array.from_buffers(self.decimal, len(wide), wide.buffers(), wide.null_count, wide.offset)
+        if self._as_digits:
+            return decimals(values, self.decimal)
         if self.decimal is not None:
             texts = values.storage
             return pc.if_else(pc.equal(texts, "nan"), pa.scalar(None, pa.string()), texts).cast(self.decimal)
