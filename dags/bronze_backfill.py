@@ -3,11 +3,11 @@
 Never asks a source: what it says today is not what it said then. Two ways to start it:
 
 - Trigger it with `first_date`, `last_date` and, when not all are meant, `streams`. dbt runs once for the whole range.
-- `airflow backfill create --dag-id bronze_backfill --from-date 2026-11-01 --to-date 2026-11-03 --max-active-runs 1`:
-  one run a day, which Airflow keeps account of. Unpause the DAG first. A backfill has a limit of runs of its own, ten
-  by default, whatever the DAG says; two of these would rebuild the same tables at the same time.
+- `airflow backfill create --dag-id bronze_backfill --from-date 2026-11-01 --to-date 2026-11-03`: one run a day, which
+  Airflow keeps account of. Unpause the DAG first.
 
-Not while the nightly batch runs: it rebuilds the same tables.
+The build waits until no other task has to do with the tables, of the nightly batch or of another run, and then they
+wait for it: it takes every slot of the pool `dbt_tables`.
 
 The schedule is there for the second way, which needs one. A scheduled run itself has nothing to do and skips.
 """
@@ -96,9 +96,7 @@ with DAG(
         select=shown,
         # What was loaded late is older than what an incremental model has seen. Snapshots of the past are not touched.
         full_refresh=True,
-        # Whatever limit of runs a backfill was started with: two builds would drop each other's tables.
-        max_active_tis_per_dag=1,
         retry_policy=dag_parts.once_dbt_has_spoken(),
-        **dag_parts.dbt_task("{{ dag_run.run_after | ds }}"),
+        **dag_parts.dbt_task("{{ dag_run.run_after | ds }}") | dag_parts.alone_with_the_tables(),
     )
     built >> dag_parts.refresh_reflections() >> dag_parts.warm_dashboards()

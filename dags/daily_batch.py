@@ -68,7 +68,7 @@ def record_warming(result: dict[str, Any] | None, dag_id: str, run: str) -> int:
     return record_warming(result, dag_id, run)
 
 
-@task(pre_execute=require("dremio_default"))
+@task(pool=dag_parts.DBT_TABLES, pre_execute=require("dremio_default"))
 def publish() -> list[dict[str, Any]]:
     """Point what people query at the tested tables, and declare the reflections on it."""
     from lakehouse.setup import dremio

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sandbox import connections, report
+from sandbox import connections, pools, report
 from sandbox.airflow_api import FINISHED, AirflowClient
 from sandbox.report import Plan, StageResult
 from sandbox.settings import SandboxError, Settings
@@ -40,6 +40,7 @@ def run(settings: Settings, console: Console) -> int:
     with AirflowClient(settings) as client:
         written = connections.apply(settings, client)
         console.print(f"Airflow connections: {', '.join(written) or 'nothing to change'}", soft_wrap=True)
+        pools.apply(client)
         _set_up(client, console)
         settings.remember("AIRBYTE_CONNECTION_ORDERS", _airbyte_connection(settings))
         client.unpause(plan.dag_id)

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Bring Airflow's metadata database up to date and write the administrator's password where the auth manager reads it.
+# Bring Airflow's metadata database up to date, with the pools that the DAGs need, and write the administrator's password
+# where the auth manager reads it.
 set -euo pipefail
 
 airflow db migrate
+airflow pools import "$LAKEHOUSE_INCLUDE_DIR/airflow/pools.json"
 python - <<'PY'
 import json
 import os

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.config import load_dashboards, load_reflections
+from lakehouse.files import include_dir, read_yaml
 from lakehouse.services import Requirement, require
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parents[2] / "dbt")
 DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
+DBT_TABLES = "dbt_tables"
+"""The Airflow pool of the tasks that read or write dbt's tables, each with one slot (``include/airflow/pools.json``)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class FromTheSource:
             raise AirflowFailException(
                 "A backfill does not read the source again: what it says today is not what it said then. Load days of "
                 "the past from landing and bronze: trigger bronze_backfill with first_date and last_date, or "
-                "`airflow backfill create --dag-id bronze_backfill --max-active-runs 1`."
+                "`airflow backfill create --dag-id bronze_backfill`."
             )
         self.requirement(context)
 
@@ -74,6 +77,15 @@ def default_args() -> dict[str, Any]:
             ]
         ),
     }
+
+
+def alone_with_the_tables() -> dict[str, Any]:
+    """Return the arguments of a task that drops dbt's tables: it waits until no other has to do with them, they for it.
+
+    Raises:
+        ConfigError: When ``include/airflow/pools.json`` is not there.
+    """
+    return {"pool": DBT_TABLES, "pool_slots": read_yaml(include_dir() / "airflow" / "pools.json")[DBT_TABLES]["slots"]}
 
 
 def once_dbt_has_spoken() -> ExceptionRetryPolicy:
@@ -126,6 +138,7 @@ def dbt_arguments(snapshot_date: str) -> dict[str, Any]:
         "env": {"LAKEHOUSE_SNAPSHOT_DATE": snapshot_date},
         "append_env": True,
         "callback": "lakehouse.history.record_dbt_invocation",
+        "pool": DBT_TABLES,
         "pre_execute": require("dremio_default"),
         "execution_timeout": timedelta(hours=2),
     }
@@ -154,6 +167,7 @@ def refresh_reflections() -> DremioRefreshReflectionsOperator:
         task_id="refresh",
         dremio_conn_id="dremio_default",
         reflections=[reflection.name for reflection in load_reflections() if reflection.enabled],
+        pool=DBT_TABLES,
         pre_execute=require("dremio_default"),
     )
 
@@ -171,5 +185,6 @@ def warm_dashboards() -> SupersetWarmDashboardOperator:
         roles=list(dict.fromkeys(role for dashboard in dashboards for role in dashboard.roles)),
         # What is warmed tonight has to last until tomorrow night's is there.
         fresh_for=timedelta(days=1).total_seconds(),
+        pool=DBT_TABLES,
         pre_execute=require("superset_default"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _STATE_KEY = "airbyte_sync"
+_REPLACED_SECONDS = 2.0
 
 
 class AirbyteRunSyncOperator(AirbyteTriggerSyncOperator):
@@ -33,7 +35,7 @@ class AirbyteRunSyncOperator(AirbyteTriggerSyncOperator):
       starts a second one nor fails because one runs. Clearing the task asks for a new sync.
     - A sync of the connection that somebody else has started is waited for, not fought over.
     - Killing the task and either timeout cancel the sync, in deferrable mode too; a sync that somebody else has started
-      is left alone.
+      is left alone. So is the sync of a try that outlives its scheduler, once Airflow has replaced it by another.
     - A sync whose records and bytes stand still is cancelled.
     - The number of the job, its rows and bytes go to XCom (``job_id`` at once; ``rows``, ``bytes`` at the end), and the
       number is what the task returns, in every mode.
@@ -56,6 +58,7 @@ class AirbyteRunSyncOperator(AirbyteTriggerSyncOperator):
         self.config_conn_id = config_conn_id
         self._killed = threading.Event()
         self._taken: TakenSync | None = None
+        self._store: Any = None
 
     def execute(self, context: Context) -> int:
         """Run the sync, or wait for the one that is there; returns the number of its job.
@@ -65,9 +68,14 @@ class AirbyteRunSyncOperator(AirbyteTriggerSyncOperator):
         """
         deadline = time.time() + self.timeout
         api, self._api_for_kill = public_api(self.airbyte_conn_id), public_api(self.airbyte_conn_id)
-        after_job = self._newest_before_the_first_try(api, context)
-        taken = take_sync(api, self.connection_id, after_job=after_job, timeout=self.timeout, cancelled=self._killed)
+        self._store = context.get("task_state_store")
+        asked = self._asked_first(api, context["ti"].max_tries)
+        taken = take_sync(
+            api, self.connection_id, after_job=asked["after_job"], timeout=self.timeout, cancelled=self._killed
+        )
         self._taken, self.job_id = taken, taken.job_id
+        if taken.own and self._store is not None:
+            self._store.set(_STATE_KEY, {**asked, "job_id": taken.job_id})
         context["ti"].xcom_push(key="job_id", value=taken.job_id)
         what = "Waiting for the sync that is there" if taken.attached else "Started a sync"
         self.log.info("%s: Airbyte job %d of connection %s", what, taken.job_id, self.connection_id)
@@ -93,31 +101,56 @@ class AirbyteRunSyncOperator(AirbyteTriggerSyncOperator):
         return self._report(context, event["outcome"])
 
     def on_kill(self) -> None:
-        """End the waiting and cancel the sync, if it is this task's own."""
+        """End the waiting and cancel the sync, if it is this task's own and no other try waits for it."""
+        own = self._taken is not None and self._taken.own
+        if own and self._replaced():
+            # Airflow ends this process in a moment, whatever it does; until then it looks on.
+            self.log.info("Another try of this task takes over Airbyte job %d", self.job_id)
+            return
         # A signal handler calls this in the thread that may hold the event's lock just now.
         threading.Thread(target=self._killed.set, daemon=True).start()
-        if self._taken is not None and self._taken.own:
-            self.log.info("Cancelling Airbyte job %d", self._taken.job_id)
-            try:
-                # Its own client: the signal may have come in the middle of a request of the other.
-                cancel_sync(self._api_for_kill, self._taken.job_id)
-            except AirbyteError as error:
-                self.log.warning("Airbyte job %d could not be cancelled: %s", self._taken.job_id, error)
+        if own:
+            # Its own client: the signal may have come in the middle of a request of the other.
+            self._cancel(self._api_for_kill, self.job_id)
 
-    def _newest_before_the_first_try(self, api: Any, context: Context) -> int:
-        """Return the newest job from before this task first asked, kept for the tries that follow a crash.
+    def _cancel(self, api: Any, job_id: int) -> None:
+        self.log.info("Cancelling Airbyte job %d", job_id)
+        try:
+            cancel_sync(api, job_id)
+        except AirbyteError as error:
+            self.log.warning("Airbyte job %d could not be cancelled: %s", job_id, error)
 
-        Clearing a task raises ``max_tries``: what it has asked for before counts no more.
+    def _replaced(self) -> bool:
+        """Tell whether this try is history: then Airflow finds no state for it, though it has kept some.
+
+        A scheduler that takes over from a dead one starts its tasks anew, while they may be running still.
         """
-        store = context.get("task_state_store")
-        kept: Any = store.get(_STATE_KEY) if store is not None else None
-        asked = {"connection_id": self.connection_id, "max_tries": context["ti"].max_tries}
+        if self._store is None:
+            return False
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # In a thread: the signal may have come in the middle of another request to Airflow.
+        threading.Thread(target=lambda: answers.put(self._store.get(_STATE_KEY)), daemon=True).start()
+        try:
+            return answers.get(timeout=_REPLACED_SECONDS) is None
+        except queue.Empty:
+            return False
+
+    def _asked_first(self, api: Any, max_tries: int) -> dict[str, Any]:
+        """Return what was kept when this task first asked for the sync, for the tries that follow a crash.
+
+        Its ``after_job`` is the newest job from before. Clearing a task raises ``max_tries``: what it has asked for
+        before counts no more, and is cancelled if it runs still.
+        """
+        kept: Any = self._store.get(_STATE_KEY) if self._store is not None else None
+        asked = {"connection_id": self.connection_id, "max_tries": max_tries}
         if isinstance(kept, dict) and {**kept, **asked} == kept:
-            return int(kept["after_job"])
-        newest = newest_job(api, self.connection_id)
-        if store is not None:
-            store.set(_STATE_KEY, {**asked, "after_job": newest})
-        return newest
+            return kept
+        if isinstance(kept, dict) and "job_id" in kept:
+            self._cancel(api, kept["job_id"])
+        asked["after_job"] = newest_job(api, self.connection_id)
+        if self._store is not None:
+            self._store.set(_STATE_KEY, asked)
+        return asked
 
     def _defer(self, taken: TakenSync, deadline: float) -> None:
         if self.execution_timeout is not None:

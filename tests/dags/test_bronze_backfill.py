@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -39,8 +40,22 @@ def test_airflow_backfill_makes_one_run_for_each_day_of_the_range(backfill: Any)
     assert [info.logical_date.date().isoformat() for info in infos] == ["2026-11-01", "2026-11-02", "2026-11-03"]
 
 
-def test_two_runs_of_a_backfill_do_not_build_the_same_tables_at_once(backfill: Any) -> None:
-    assert backfill.get_task("build").max_active_tis_per_dag == 1  # a backfill does not heed max_active_runs
+def test_the_build_of_a_backfill_runs_alone_with_the_tables(dags: dict[str, Any]) -> None:
+    """It takes every slot of the pool, in which whatever reads or writes dbt's tables has one."""
+    declared = json.loads((REPOSITORY / "include" / "airflow" / "pools.json").read_text())["dbt_tables"]
+    assert declared["include_deferred"], "a refresh that is deferred reads the tables nevertheless"
+    for dag_id, others in {
+        "daily_batch": ("extract_", "load_bronze."),
+        "bronze_backfill": ("days", "reload_", "show_to_dremio"),
+    }.items():
+        tasks = [task for task in dags[dag_id].tasks if not task.task_id.startswith(others)]
+        alone = {"build"} if dag_id == "bronze_backfill" else set()
+        apart = {"transform.dbt_producer_watcher_done", "warm_dashboards.record_warming"}  # nothing, and PostgreSQL
+        assert {task.task_id for task in tasks if task.pool != "dbt_tables"} == apart & {t.task_id for t in tasks}
+        assert {task.task_id for task in tasks if task.pool_slots != 1} == alone
+        # All at a time, or sensors that wait for dbt could keep it from starting.
+        assert len(tasks) < declared["slots"]
+    assert dags["bronze_backfill"].get_task("build").pool_slots == declared["slots"]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,28 @@ def test_killing_it_cancels_its_own_sync_only(shop: Shop, context: dict[str, Any
     assert [status for _, status in shop.jobs()] == ["cancelled" if own else "succeeded"]
 
 
+def test_a_try_that_another_has_replaced_leaves_the_sync_to_it(shop: Shop, context: dict[str, Any]) -> None:
+    shop.open.clear()
+    task = operator(shop, wait_seconds=0.5)
+
+    def killed() -> None:
+        context["task_state_store"].clear()  # Airflow finds no state for a try that is history
+        task.on_kill()
+        shop.open.set()
+
+    shop.asked(1, killed)
+    job = task.execute(context)
+    assert shop.jobs() == [(job, "succeeded")]
+
+
+def test_clearing_a_task_cancels_what_it_has_left_running(shop: Shop, context: dict[str, Any]) -> None:
+    shop.open.clear()
+    first = operator(shop, asynchronous=True).execute(context)
+    second = operator(shop).execute({**context, "ti": TaskInstance(max_tries=3)})
+    assert shop.jobs() == [(first, "cancelled"), (second, "succeeded")]
+    assert shop.rows() == ROWS
+
+
 def test_a_kill_before_the_start_starts_nothing(shop: Shop, context: dict[str, Any]) -> None:
     task = operator(shop)
     task.on_kill()

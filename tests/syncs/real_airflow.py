@@ -1,0 +1,108 @@
+"""An Airflow of the sandbox's, with its own PostgreSQL, whose scheduler and triggerer a test may kill."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sandbox import airflow, postgres
+from sandbox.airflow_api import AirflowClient
+from sandbox.services import Platform
+from sandbox.settings import Settings
+from tests.lakehouse.servers import free_offset
+from tests.sandbox.airbyte.services import Airbyte, wait_until
+
+IMPATIENT = """
+[scheduler]
+scheduler_heartbeat_sec = 1
+scheduler_health_check_threshold = 8
+orphaned_tasks_check_interval = 1
+
+[triggerer]
+job_heartbeat_sec = 1
+triggerer_health_check_threshold = 8
+
+[workers]
+min_heartbeat_interval = 1
+"""
+"""Airflow takes over from a dead scheduler after half a minute to five; a test cannot wait that long."""
+
+
+class RealAirflow:
+    """A running Airflow with the DAGs of one folder.
+
+    Args:
+        var: Where all of its state is.
+    """
+
+    def __init__(self, var: Path) -> None:
+        self.settings = Settings.load({"SANDBOX_VAR": str(var), "SANDBOX_PORT_OFFSET": str(free_offset())})
+        airflow.home(self.settings).mkdir(parents=True)
+        (airflow.home(self.settings) / "airflow.cfg").write_text(IMPATIENT)
+        self.platform = Platform(self.settings, [postgres.service(self.settings), *airflow.nodes(self.settings)])
+        self.client = AirflowClient(self.settings)
+
+    def connect(self, airbyte: Airbyte) -> None:
+        """Declare the Airflow connections to an Airbyte server."""
+        login = {"login": airbyte.client_id, "password": airbyte.client_secret}
+        public = {"connection_id": "airbyte_default", "conn_type": "airbyte", "host": airbyte.api, **login}
+        config = {"connection_id": "airbyte_config", "conn_type": "http", "host": airbyte.config_url}
+        for connection in (public, config):
+            self.client.request("POST", "/api/v2/connections", json=connection)
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run and return its id."""
+        body = {"logical_date": None, "conf": conf}
+        return str(self.client.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body).json()["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        return str(self.client.run(dag_id, run_id)["state"])
+
+    def task(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return the one task instance of a run."""
+        (task,) = self.client.tasks(dag_id, run_id)
+        return task
+
+    def xcom(self, dag_id: str, run_id: str, key: str) -> Any:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/sync/xcomEntries/{key}"
+        return self.client.request("GET", path).json()["value"]
+
+    def kill(self, component: str, *, family: bool) -> None:
+        """Kill -9 a component, alone or with all the processes it has started, tasks among them; start it again."""
+        service = next(node for node in self.platform.services if node.name == f"airflow-{component}")
+        record = self.platform.table.record(service.name)
+        assert record is not None
+        process = psutil.Process(record.pid)
+        doomed = [process, *(process.children(recursive=True) if family else [])]
+        for each in doomed:
+            each.kill()
+        psutil.wait_procs(doomed, timeout=20)
+        # Not by way of the platform, which would end what a dead scheduler has left.
+        self.platform.table.spawn(service.name, service.command(), ())
+
+    def succeed(self, dag_id: str, run_id: str, seconds: float = 180) -> None:
+        """Wait for the end of a run; fail unless it is a success."""
+        wait_until(lambda: self.state(dag_id, run_id) in ("success", "failed"), f"{dag_id} {run_id} ends", seconds)
+        assert self.state(dag_id, run_id) == "success", self.client.tasks(dag_id, run_id)
+
+
+@contextmanager
+def real_airflow(var: Path, dags: Path) -> Iterator[RealAirflow]:
+    """Run an Airflow while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANDBOX_DAGS_FOLDER", str(dags))
+        made = RealAirflow(var)
+        try:
+            made.platform.up()
+            yield made
+        finally:
+            made.client.__exit__()
+            made.platform.down()
+            # Where PostgreSQL's user cannot reach the tests' folder, it is elsewhere.
+            shutil.rmtree(postgres.PostgresServer(made.settings).home, ignore_errors=True)
