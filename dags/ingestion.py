@@ -32,6 +32,6 @@ for frequency, sources in load_streams().by_day.items():
         for source in sources:
             synced = sync_source(source)
             loaded = write_partitions.override(task_id=f"write_{source.name}")(source.name, synced.output, BATCH_DATE)
-            loaded >> show_to_dremio.override(task_id=f"show_{source.name}")(list(source.streams))
+            loaded >> show_to_dremio.override(task_id=f"show_{source.name}")(source.name)
             recorded = record_syncs.override(task_id=f"record_{source.connection}")([source.connection])
             synced >> recorded.as_teardown(on_failure_fail_dagrun=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parents[2] / "dbt")
 DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
 DBT_TABLES = "dbt_tables"
-"""The Airflow pool of the tasks that read or write dbt's tables, each with one slot (``include/airflow/pools.json``)."""
+"""The Airflow pool of the tasks that read or write dbt's tables, one slot each (``include/airflow/pools.json``)."""
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,15 @@ def write_partitions(source: str, job_id: int, batch_date: str) -> list[dict[str
 
 
 @task(pre_execute=require("dremio_default"))
-def show_to_dremio(streams: list[str] | None = None) -> list[dict[str, Any]]:
-    """Tell Dremio about the new files (invisible to it until then) and point the bronze views at them."""
+def show_to_dremio(source: str | None = None) -> list[dict[str, Any]]:
+    """Tell Dremio about the new files (invisible to it until then) and point the bronze views at them.
+
+    Of one source, or of all: a source may be there before any other is, and Dremio refuses views of what is not.
+    """
+    from lakehouse.config import load_streams
     from lakehouse.setup import dremio
 
-    return [change.to_dict() for change in [*dremio.refresh_bronze_metadata(streams), *dremio.apply_views("bronze")]]
+    streams = load_streams().source(source).streams if source is not None else None
+    views = [name for stream in streams for name in (stream, f"raw_{stream}")] if streams is not None else None
+    changes = [*dremio.refresh_bronze_metadata(source=source), *dremio.apply_views("bronze", views)]
+    return [change.to_dict() for change in changes]

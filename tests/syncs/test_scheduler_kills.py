@@ -1,4 +1,4 @@
-"""A real Airflow whose scheduler, with and without its workers, or whose triggerer is killed while tasks wait for syncs.
+"""A real Airflow whose scheduler, with or without its workers, or triggerer is killed while tasks wait for syncs.
 
 ``SCHEDULER_KILLS`` is how often; each time the syncs of all shops are on their way.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,11 +89,12 @@ def apply_reflections() -> list[Change]:
         return _apply_reflections(hook)
 
 
-def apply_views(layer: str) -> list[Change]:
+def apply_views(layer: str, names: Collection[str] | None = None) -> list[Change]:
     """Create or replace the views of one layer whose SQL differs from what Dremio has.
 
     Args:
         layer: "bronze", "silver" or "gold": the space, and the folder below ``include/dremio/views``.
+        names: Which of them, as far as they are declared; all when not given.
 
     Returns:
         One change for each view.
@@ -109,6 +110,7 @@ def apply_views(layer: str) -> list[Change]:
     views = [
         {"path": [layer, path.stem], "sql": _statement(path.read_text(encoding="utf-8"))}
         for path in sorted((folder / layer).glob("*.sql"))
+        if names is None or path.stem in names
     ]
     with _hook() as hook:
         return _apply_catalog(hook, {"views": views})
