@@ -1,4 +1,4 @@
-"""A run of ``ingest_small`` in an Airflow of its own, waited for in the task and in the triggerer, against real servers."""
+"""A run of ``ingest_small`` in an Airflow of its own, waited for in the task and in the triggerer; real servers."""
 
 from __future__ import annotations
 
