@@ -27,7 +27,7 @@ from lakehouse.config import Source, load_streams
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake
 from lakehouse.setup.dremio import LAKE_SOURCE, refresh_bronze_metadata
-from lakehouse.sync_jobs import SyncOutcome, run_sync
+from lakehouse.sync_watch import SyncOutcome, run_sync
 
 if TYPE_CHECKING:
     from superset_provider.warmer.repeat import RepeatedWarming

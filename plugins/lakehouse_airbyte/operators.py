@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
 from lakehouse import exceptions
 from lakehouse.airbyte import AirbyteError, ConfigApi, public_api
-from lakehouse.sync_jobs import SyncWatch, TakenSync, cancel_sync, newest_job, take_sync
+from lakehouse.sync_jobs import TakenSync, cancel_sync, newest_job, take_sync
+from lakehouse.sync_watch import SyncWatch
 
 from lakehouse_airbyte.progress import ProgressLog
 from lakehouse_airbyte.triggers import AirbyteSyncTrigger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from lakehouse.sync_jobs import Progress
+from lakehouse.sync_watch import Progress
 
 EVERY_SECONDS = 10.0
 

@@ -13,7 +13,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 from lakehouse.airbyte import AirbyteError, ConfigApi, public_api
 from lakehouse.exceptions import SyncError
-from lakehouse.sync_jobs import SyncWatch, TakenSync, cancel_sync
+from lakehouse.sync_jobs import TakenSync, cancel_sync
+from lakehouse.sync_watch import SyncWatch
 
 from lakehouse_airbyte.progress import ProgressLog
 

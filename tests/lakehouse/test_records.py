@@ -21,7 +21,7 @@ from lakehouse.exceptions import RowCountMismatch
 from lakehouse.history import load_dbt_invocation, record_dbt_invocation, record_warming
 from lakehouse.logs import LogShippingError, documents, ship_sync_logs
 from lakehouse.setup import airbyte
-from lakehouse.sync_jobs import run_sync
+from lakehouse.sync_watch import run_sync
 from lakehouse.syncs import record_latest_sync
 
 from .conftest import Platform

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
 from airflow.sdk.exceptions import TaskDeferred
 from lakehouse.exceptions import SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
-from lakehouse.sync_jobs import run_sync
+from lakehouse.sync_watch import run_sync
 from lakehouse_airbyte import operators
 from lakehouse_airbyte.operators import AirbyteRunSyncOperator
 

@@ -12,7 +12,8 @@ import pytest
 from lakehouse import sync_jobs
 from lakehouse.airbyte import AirbyteBusy, AirbyteError, SyncProgress, public_api
 from lakehouse.exceptions import SyncFailed, SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
-from lakehouse.sync_jobs import Progress, newest_job, run_sync, take_sync
+from lakehouse.sync_jobs import newest_job, take_sync
+from lakehouse.sync_watch import Progress, run_sync
 
 from tests.sandbox.airbyte.services import wait_until
 
