@@ -207,7 +207,8 @@ class Capture:
         """Read the slot; yield the changes of one stream, keep those of the others."""
         decoder = Decoder({table: stream.key for table, stream in self._streams.items() if stream.key})
         messages = 0
-        most = self._method.get("queue_size", QUEUE_SIZE)
+        # While one half of the queue is written the other is read.
+        most = max(self._method.get("queue_size", QUEUE_SIZE) // 2, 1)
         for chunk in self.slot.chunks(self._end, MOST_MESSAGES, most):
             messages += len(chunk.starts)
             try:

@@ -20,7 +20,7 @@ BUSY_SECONDS = 10.0
 FOREIGN_SECONDS = 1.0
 """How long to wait for a slot that somebody else reads."""
 MINIMUM_VERSION = 150000
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 2 * 1024 * 1024
 _COPY_HEADER = 19  # signature, flags and an empty extension
 _COPY_END = b"\xff\xff"
 _ARRAY_HEADER = 20  # dimensions, whether there are nulls, type, length, first index
