@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -187,6 +188,41 @@ def test_a_table_without_key_lands_whole_rows_if_its_identity_is_full(cdc: Chang
     assert list(zip(values(cdc.landed("t"), "a", "b"), gone, strict=True)) == [
         ((1, "x"), False), ((1, "x"), True), ((1, "y"), False), ((1, "y"), True)
     ]  # fmt: skip
+
+
+def test_equal_rows_without_a_key_are_appended_and_taken_away_one_by_one(cdc: ChangeData) -> None:
+    cdc.create("create table t (a int, b text)", "alter table t replica identity full")
+    cdc.execute("insert into t values (1, 'x'), (1, 'x'), (2, null)")
+    cdc.connect("t")
+    cdc.sync()
+    one = "(select ctid from t where a = 1 limit 1)"
+    cdc.execute(
+        "insert into t values (1, 'x')", f"delete from t where ctid = {one}", "update t set b = 'y' where a = 2"
+    )
+    cdc.execute(f"update t set a = 3 where ctid = {one}")
+    cdc.sync()
+    rows: Counter[tuple[Any, ...]] = Counter()
+    for record in cdc.landed("t"):
+        rows[record["a"], record["b"]] += -1 if record["_ab_cdc_deleted_at"] is not None else 1
+    assert min(rows.values()) == 0
+    assert +rows == Counter(cdc.rows("select * from t"))
+
+
+def test_changes_of_a_table_that_cannot_name_its_rows_are_not_offered(cdc: ChangeData) -> None:
+    cdc.create("create table t (a int, b text)")
+    configuration = cdc.postgres.configuration(schemas=[cdc.schema], replication_method=cdc.method())
+    source = cdc.client.actor("source", configuration)
+    target = cdc.client.actor("destination", cdc.lake.destination("${STREAM_NAME}/"))
+    body = {
+        "sourceId": source["sourceId"],
+        "destinationId": target["destinationId"],
+        "configurations": {"streams": [{"name": "t", "syncMode": "incremental_append"}]},
+    }
+    answer = cdc.client.http.post("connections", json=body)
+    assert answer.status_code == 400
+    assert "Cannot set sync mode to incremental_append for stream t" in answer.text
+    cdc.execute("alter table t replica identity full")
+    assert cdc.client.http.post("connections", json=body).status_code == 200
 
 
 def test_a_table_whose_key_the_connection_names_keeps_updates_as_updates(cdc: ChangeData) -> None:
