@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError, PlannedStream
-from sandbox.airbyte.connectors.postgres_cdc import capture
+from sandbox.airbyte.connectors.postgres_cdc import capture, slot
 from sandbox.airbyte.connectors.postgres_cdc.source import PostgresCdcSource
 from tests.sandbox.airbyte.change_data import ChangeData
 from tests.sandbox.airbyte.services import wait_until
@@ -117,6 +117,7 @@ def test_what_does_not_fit_into_memory_waits_on_disk_while_another_table_is_read
     reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capture, "MEMORY_BYTES", 20_000)
+    monkeypatch.setattr(slot, "CHUNK_BYTES", 2_000)
     reads.configuration["replication_method"]["queue_size"] = 100
     reads.cdc.execute("create table u (id int primary key, body text)")
     reads.tables = ["t", "u"]
