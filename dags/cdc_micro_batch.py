@@ -5,8 +5,8 @@ After `minutes` it ends and the next run begins, so that a new version of the DA
 Pausing the DAG ends it after the run that is at it. How old changes were when they were shown is in
 `micro_batch_history`.
 
-Beside it, once a run, dbt merges what has changed into the cold tables. So what the charts have to rank is what changed in
-`minutes`, not the whole day.
+Beside it, once a run, dbt merges what has changed into the cold tables. So what the charts have to rank is what has
+changed in `minutes`, not in the whole day.
 """
 
 from __future__ import annotations

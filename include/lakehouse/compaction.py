@@ -100,7 +100,7 @@ def compact_changes(source: str, *, before: date | None = None, lake: Lake | Non
         old = [
             manifest
             for manifest in named
-            if all(_day_of(item.key) < end.isoformat() for item in manifest.objects)
+            if all(day_of(item.key) < end.isoformat() for item in manifest.objects)
             and present.isdisjoint(manifest.taken)
             and present.isdisjoint(key for held in manifest.held.values() for key in held.objects)
         ]
@@ -149,7 +149,7 @@ class _Day:
         self._day = day
         self._pool = pool
         self._folder = f"{source.bronze}/{stream.name}/date={day}/"
-        self._record = f"{source.bronze}/_compacted/{stream.name}/date={day}.json"
+        self._record = record_key(source, stream, f"{day}.json")
         record = _record(lake.get(self._record)) if lake.find(self._record) else None
         self.made = record.made if record else set()
         self._superseded = set(record.superseded if record else ())
@@ -222,12 +222,12 @@ def _days(lake: Lake, source: Source, stream: Stream, end: date) -> Mapping[str,
     """Return the objects of each day that is over, in the order of their jobs."""
     days: dict[str, list[StoredObject]] = {}
     for item in lake.list(f"{source.bronze}/{stream.name}/date="):
-        if _day_of(item.key) < end.isoformat():
-            days.setdefault(_day_of(item.key), []).append(item)
+        if day_of(item.key) < end.isoformat():
+            days.setdefault(day_of(item.key), []).append(item)
     return days
 
 
-def _day_of(key: str) -> str:
+def day_of(key: str) -> str:
     """Return the day in the key of a bronze object."""
     return key.partition("/date=")[2].partition("/")[0]
 
@@ -236,6 +236,11 @@ def jobs_of(key: str) -> tuple[int, int]:
     """Return the first and the last sync job whose changes an object of bronze holds, as its key says."""
     first, _, last = key.rsplit("/", 1)[-1].removesuffix(".parquet").partition("-")
     return int(first), int(last or first)
+
+
+def record_key(source: Source, stream: Stream, name: str) -> str:
+    """Return the key of the record of a day's compaction ("YYYY-MM-DD.json"), or the prefix of all without a name."""
+    return f"{source.bronze}/_compacted/{stream.name}/date={name}"
 
 
 def _record(body: bytes) -> Compaction:

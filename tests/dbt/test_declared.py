@@ -14,6 +14,7 @@ import pytest
 import sqlglot
 import yaml
 from jinja2.nativetypes import NativeEnvironment
+from lakehouse.retention import HOT_DAYS
 from sqlglot import exp
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -109,6 +110,7 @@ def test_change_data_is_declared_as_its_streams_are(models):
     """Key and columns are those of the contract; a merge is not for a table that bronze could not build anew."""
     project = yaml.safe_load((REPOSITORY / "dbt/dbt_project.yml").read_text())["vars"]
     streams = yaml.safe_load((CONFIG / "streams.yml").read_text())["sources"]["postgres_cdc"]["streams"]
+    assert project["hot_days"] == HOT_DAYS
     assert project["change_data"].keys() == streams.keys() == CHANGE_DATA.keys()
     tagged = {name for name, model in models.items() if "change_data" in model["tags"]}
     assert tagged == LIVE | {f"{mart}_cold" for mart in CHANGE_DATA.values()}
@@ -117,7 +119,9 @@ def test_change_data_is_declared_as_its_streams_are(models):
         assert table["key"] + table["columns"] == list(streams[stream]["columns"])
         text = [name for name, kind in streams[stream]["columns"].items() if kind == "string"]
         assert table["text_columns"] == text
-        cold = models[f"{CHANGE_DATA[stream]}_cold"]["config"]
+        built = models[f"{CHANGE_DATA[stream]}_cold"]
+        assert streams[stream]["cold"] == f"{built['database']}.{built['schema']}.{built['alias']}"
+        cold = built["config"]
         assert cold["full_refresh"] is False
         assert [cold["unique_key"]] == table["key"] or cold["unique_key"] == table["key"]
 
