@@ -4,6 +4,9 @@ One task loops over micro-batches: sync the changes, load them to bronze, show t
 After `minutes` it ends and the next run begins, so that a new version of the DAG, or of the dashboard, is taken up.
 Pausing the DAG ends it after the run that is at it. How old changes were when they were shown is in
 `micro_batch_history`.
+
+Beside it, once a run, dbt merges what has changed into the cold tables. So what the charts have to rank is what has
+changed in `minutes`, not in the whole day.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
+from lakehouse import dag_parts
 from lakehouse.services import require
 
 SOURCE = "postgres_cdc"
@@ -54,10 +58,11 @@ with DAG(
     max_active_runs=1,
     is_paused_upon_creation=True,
     params={"minutes": Param(30, type="number", exclusiveMinimum=0, description="How long one run loops.")},
-    default_args={"owner": "data-platform"},
+    default_args={"owner": "data-platform", "retries": 2, "retry_delay": timedelta(seconds=30)},
     doc_md=__doc__,
     tags=["lakehouse", "live"],
 ):
+    dag_parts.merge_change_data("{{ dag_run.run_after | ds }}")
     micro_batches(
         f"{{{{ var.json.airbyte_connections.{CONNECTION} }}}}",
         "{{ params.minutes }}",

@@ -122,12 +122,16 @@ with DAG(
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
             select=["path:models"],
+            exclude=[dag_parts.CHANGE_DATA],
             test_behavior=TestBehavior.NONE,
             group_nodes_by_folder=True,
             emit_datasets=False,
         ),
         operator_args={**dbt_arguments, "poke_interval": 1, "deferrable": False},
     )
+
+    # Beside the batch's own models, which read none of it, in a dbt start of its own: `cdc_micro_batch` does the same.
+    merged = dag_parts.merge_change_data(BATCH_DATE)
 
     with TaskGroup("dbt_tests") as groups["dbt_tests"]:
         DbtTestLocalOperator(task_id="test", retry_policy=dag_parts.once_dbt_has_spoken(), **dbt_task)
@@ -150,7 +154,7 @@ with DAG(
     docs.callback = [docs.callback, dbt_arguments["callback"]]
     groups["dbt_tests"] >> docs
 
-    groups["load_bronze"] >> transform >> groups["dbt_tests"]
+    groups["load_bronze"] >> [transform, merged] >> groups["dbt_tests"]
     # The layers are groups inside Cosmos's group; the plan ties them to each other and to the rest.
     groups |= {name: group for name, group in dag.task_group.get_task_group_dict().items() if name is not None}
     for stage in plan.stages:

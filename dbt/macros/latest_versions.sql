@@ -10,12 +10,18 @@
     - A value stored out of line that an UPDATE did not touch arrives as Debezium's placeholder (REPLICA IDENTITY DEFAULT):
       the key's last value that is none counts. Only columns of text can hold it.
 
-    changes: relation with the change log: key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, is_deleted, is_truncation.
-    cold: relation with key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, is_deleted; none when there is no cold yet.
-    key, columns, text_columns: names of columns; text_columns are among columns.
+    stream: a table of `vars: change_data` in dbt_project.yml.
+    changes: relation with the change log: key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, extracted_at, is_deleted,
+        is_truncation.
+    cold: relation with key, columns, _ab_cdc_lsn, _ab_cdc_sequence, sync_id, extracted_at, is_deleted; none when there is
+        no cold yet.
+    read_from: a time; what Airbyte had read before it is in cold, and its files are not opened. Nothing: all are read.
 #}
-{% macro latest_versions(changes, cold, key, columns, text_columns=[]) -%}
-    {%- set carried = key + columns + ['_ab_cdc_lsn', '_ab_cdc_sequence', 'sync_id', 'is_deleted'] -%}
+{% macro latest_versions(stream, changes, cold, read_from='') -%}
+    {%- set table = var('change_data')[stream] -%}
+    {%- set key = table.key -%}
+    {%- set text_columns = table.text_columns -%}
+    {%- set carried = key + table.columns + ['_ab_cdc_lsn', '_ab_cdc_sequence', 'sync_id', 'extracted_at', 'is_deleted'] -%}
     {%- set newest_first = '_ab_cdc_lsn desc, _ab_cdc_sequence desc' -%}
     boundary as (
         {%- if cold is none %}
@@ -30,7 +36,11 @@
         select change_log.*
         from {{ changes }} as change_log
         cross join boundary
-        where change_log.sync_id >= boundary.sync_id
+        where
+            change_log.sync_id >= boundary.sync_id
+            {%- if read_from %}
+            and change_log.extracted_at >= {{ read_from }}
+            {%- endif %}
     ),
 
     truncation as (
@@ -73,44 +83,54 @@
         from ranked
         where version_rank = 1
     ),
-    {%- for text_column in text_columns %}
+    {%- if text_columns %}
 
-    -- Few keys lack the value, mostly none: only theirs are looked up.
-    without_{{ text_column }} as (
+    -- Few keys lack a value, mostly none: only theirs are looked up.
+    incomplete as (
         select {{ key | join(', ') }}
         from newest
-        where {{ text_column }} = '{{ unavailable_value() }}'
+        where
+            {% for column in text_columns -%}
+            {{ 'or ' if not loop.first }}{{ column }} = '{{ unavailable_value() }}'
+            {% endfor %}
     ),
 
-    sent_{{ text_column }} as (
+    sent as (
         select
             {%- for column in key %}
             versions.{{ column }},
             {%- endfor %}
-            versions.{{ text_column }},
+            {%- for column in text_columns %}
+            first_value(versions.{{ column }}) over (
+                partition by versions.{{ key | join(', versions.') }}
+                order by
+                    case when versions.{{ column }} = '{{ unavailable_value() }}' then 1 else 0 end asc,
+                    versions._ab_cdc_lsn desc, versions._ab_cdc_sequence desc
+            ) as {{ column }},
+            {%- endfor %}
             row_number() over (
-                partition by {% for column in key %}versions.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+                partition by versions.{{ key | join(', versions.') }}
                 order by versions._ab_cdc_lsn desc, versions._ab_cdc_sequence desc
             ) as version_rank
         from versions
-        inner join without_{{ text_column }}
+        inner join incomplete
             on {% for column in key -%}
-            versions.{{ column }} = without_{{ text_column }}.{{ column }}{{ ' and ' if not loop.last }}
+            versions.{{ column }} = incomplete.{{ column }}{{ ' and ' if not loop.last }}
             {%- endfor %}
-        where versions.{{ text_column }} is null or versions.{{ text_column }} <> '{{ unavailable_value() }}'
     ),
-    {%- endfor %}
+    {%- endif %}
 
     latest as (
         select
             {%- for column in carried if column not in text_columns %}
             newest.{{ column }},
             {%- endfor %}
-            {%- for text_column in text_columns %}
+            {%- for column in text_columns %}
             case
-                when newest.{{ text_column }} = '{{ unavailable_value() }}' then sent_{{ text_column }}.{{ text_column }}
-                else newest.{{ text_column }}
-            end as {{ text_column }},
+                when newest.{{ column }} = '{{ unavailable_value() }}'
+                    then nullif(sent.{{ column }}, '{{ unavailable_value() }}')
+                else newest.{{ column }}
+            end as {{ column }},
             {%- endfor %}
             newest.is_change,
             case
@@ -118,14 +138,14 @@
             end as is_gone
         from newest
         cross join truncation
-        {%- for text_column in text_columns %}
-        left join sent_{{ text_column }}
+        {%- if text_columns %}
+        left join sent
             on
-                sent_{{ text_column }}.version_rank = 1
+                sent.version_rank = 1
                 {%- for column in key %}
-                and newest.{{ column }} = sent_{{ text_column }}.{{ column }}
+                and newest.{{ column }} = sent.{{ column }}
                 {%- endfor %}
-        {%- endfor %}
+        {%- endif %}
     )
 {%- endmacro %}
 

@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 from lakehouse.airbyte import ConfigApi
-from lakehouse.config import load_streams
+from lakehouse.config import Source, Stream, load_streams
 from lakehouse.exceptions import ContractViolation, RowCountMismatch
 from lakehouse.lake import Lake
+from lakehouse.landing import quarantine_prefix
 from lakehouse.loading import StreamLoad, StreamLoader
+from lakehouse.manifests import PartitionManifests
 from lakehouse.reconciliation import SyncedRows, synced_rows
 
 __all__ = ["ContractViolation", "RowCountMismatch", "StreamLoad", "load_sync", "load_to_bronze", "reload_bronze"]
@@ -102,8 +104,8 @@ def reload_bronze(
 
     Raises:
         ContractViolation: When what is there of a stream does not fit its contract. The others are loaded first.
-        ValueError: When the last day is before the first or not over yet (in UTC), or when the source is one of change
-            data, whose loads go on by themselves where they stopped.
+        ValueError: When the last day is before the first or not over yet (in UTC), when the retention of a stream has
+            removed a day, or when the source is one of change data, whose loads go on by themselves where they stopped.
     """
     declared = load_streams().source(source)
     if last < first:
@@ -117,9 +119,31 @@ def reload_bronze(
     chosen = [declared.stream(name) for name in (streams or declared.streams)]
     store = lake or Lake.from_connection()
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    for stream in chosen:
+        _check_kept(store, declared, stream, days)
     loaders = [StreamLoader(store, declared, stream, day) for day in days for stream in chosen]
     with ThreadPoolExecutor(_PARALLEL_STREAMS, thread_name_prefix="bronze") as pool:
         return _reported(list(pool.map(StreamLoader.run, loaders)))
+
+
+def _check_kept(lake: Lake, source: Source, stream: Stream, days: Sequence[date]) -> None:
+    """Raise ValueError when retention has removed a day, which a reload would leave out without a word."""
+    retention = source.keeps(stream)
+    kept = retention.first_day("bronze", datetime.now(UTC).date())
+    if kept is None or days[0] >= kept:
+        return
+    there = set(PartitionManifests(lake, source, stream).days())
+    gone = [
+        day
+        for day in days
+        if day < kept and day not in there and next(lake.list(quarantine_prefix(source, stream, day)), None) is None
+    ]
+    if gone:
+        raise ValueError(
+            f"{source.name}.{stream.name}: nothing is left of {len(gone)} days, {gone[0]} to {gone[-1]}: bronze keeps "
+            f"{retention.bronze} days (retention in include/config/streams.yml), {kept} is the first of them. Ask for "
+            "days from then on, or leave the stream out."
+        )
 
 
 def _reported(outcomes: Sequence[tuple[StreamLoad, Exception | None]]) -> list[StreamLoad]:

@@ -1,7 +1,7 @@
-"""Compaction: the change files of a day that is over become one, and the manifests of its jobs go.
+"""Compaction: small change files become large ones while the day goes on, one when it is over; then its manifests go.
 
 A micro-batch every few seconds makes tens of thousands of small files a day, and every reader pays for each. The rows
-are not touched: same rows, same order, one file. The steps, and what a kill after each leaves: the file is written
+are not touched: same rows, same order, fewer files. The steps, and what a kill after each leaves: the file is written
 (not named by a record: deleted and written again), the record is written (the compaction is committed), the small
 files and the manifests are deleted (deleted on). A reader that looks in between sees rows twice, with the same position
 in the log, which a view of the latest version takes for one.
@@ -17,18 +17,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from lakehouse import partition
-from lakehouse.change_manifests import ChangeManifests
+from lakehouse.change_manifests import ChangeManifests, padded
 from lakehouse.config import Source, Stream, load_streams
 from lakehouse.contracts import convert
 from lakehouse.lake import Lake, StoredObject
 from lakehouse.landing import list_landed, quarantine_area
 
-__all__ = ["Compaction", "compact_changes"]
+__all__ = ["Compaction", "compact_changes", "compact_day"]
 
+FULL_BYTES = 32 * 1024 * 1024
+"""A file of the day that goes on is not made larger: so long, at most, the live loop waits for a compaction."""
 _log = logging.getLogger(__name__)
 _REQUESTS = 8  # at a time
 
@@ -40,9 +43,10 @@ class Compaction:
     Args:
         stream: The stream.
         date: The day, "YYYY-MM-DD".
-        object_key: The one object.
+        object_key: The new object.
         rows: How many changes it holds.
         superseded: Keys of the objects whose rows it holds.
+        others: Keys of the day's other objects that a compaction has made; none when the day is over.
     """
 
     stream: str
@@ -50,6 +54,12 @@ class Compaction:
     object_key: str
     rows: int
     superseded: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> set[str]:
+        """Keys of all objects of the day that a compaction has made."""
+        return {self.object_key, *self.others}
 
 
 def compact_changes(source: str, *, before: date | None = None, lake: Lake | None = None) -> list[Compaction]:
@@ -79,7 +89,10 @@ def compact_changes(source: str, *, before: date | None = None, lake: Lake | Non
         done = []
         for stream in declared.streams.values():
             for day, objects in _days(store, declared, stream, end).items():
-                compaction = _Day(store, declared, stream, day, pool).compact(objects, committed)
+                folder = _Day(store, declared, stream, day, pool)
+                here = folder.clean_up(objects)
+                taken = committed | folder.made
+                compaction = folder.compact([item for item in here if item.key in taken])
                 done += [compaction] if compaction else []
         # A manifest is needed as long as something it has taken, or holds back, is where it was.
         areas = ((f"{declared.landing}/", False), (quarantine_area(declared), True))
@@ -87,12 +100,43 @@ def compact_changes(source: str, *, before: date | None = None, lake: Lake | Non
         old = [
             manifest
             for manifest in named
-            if all(_day_of(item.key) < end.isoformat() for item in manifest.objects)
+            if all(day_of(item.key) < end.isoformat() for item in manifest.objects)
             and present.isdisjoint(manifest.taken)
             and present.isdisjoint(key for held in manifest.held.values() for key in held.objects)
         ]
     # The newest is kept: it says to whoever looks how far the log has been loaded.
     store.delete(manifests.key(manifest.job_id) for manifest in old if manifest is not named[-1])
+    return done
+
+
+def compact_day(source: str, *, day: date | None = None, lake: Lake | None = None) -> list[Compaction]:
+    """Compact the newest change files of a day that goes on: what the loop that writes them does between two loads.
+
+    Each file is merged with those before it that are no larger than what is merged so far, up to ``FULL_BYTES``. So a
+    day has few files at any time, and a row is written again a few times only, however many micro-batches there are.
+
+    Args:
+        source: A source of ``streams.yml`` whose streams have sync mode cdc.
+        day: The day; today, in UTC, when not given.
+        lake: The lake; the one of the connection ``lake_s3`` when not given.
+
+    Returns:
+        What was compacted.
+
+    Raises:
+        LakeError: When S3 fails.
+    """
+    declared = load_streams().source(source)
+    store = lake or Lake.from_connection()
+    name = (day or datetime.now(UTC).date()).isoformat()
+    manifests = ChangeManifests(store, declared)
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="compaction") as pool:
+        done = []
+        for stream in declared.streams.values():
+            folder = _Day(store, declared, stream, name, pool)
+            here = folder.clean_up(list(store.list(f"{declared.bronze}/{stream.name}/date={name}/")))
+            compaction = folder.compact(folder.newest(here, manifests))
+            done += [compaction] if compaction else []
     return done
 
 
@@ -105,25 +149,48 @@ class _Day:
         self._day = day
         self._pool = pool
         self._folder = f"{source.bronze}/{stream.name}/date={day}/"
-        self._record = f"{source.bronze}/_compacted/{stream.name}/date={day}.json"
+        self._record = record_key(source, stream, f"{day}.json")
+        record = _record(lake.get(self._record)) if lake.find(self._record) else None
+        self.made = record.made if record else set()
+        self._superseded = set(record.superseded if record else ())
 
-    def compact(self, objects: Sequence[StoredObject], committed: set[str]) -> Compaction | None:
-        kept = self._lake.find(self._record)
-        record = _record(self._lake.get(self._record)) if kept else None
-        # What a killed compaction has left: small files that a record supersedes, a large one that no record names.
+    def clean_up(self, objects: Sequence[StoredObject]) -> list[StoredObject]:
+        """Delete what a killed compaction has left: small files it superseded, large ones that no record names."""
         gone = {
             item.key
             for item in objects
-            if (record and item.key in record.superseded)
-            or ("-" in item.name and (record is None or item.key != record.object_key))
+            if item.key in self._superseded or ("-" in item.name and item.key not in self.made)
         }
         self._lake.delete(sorted(gone))
-        taken = committed | ({record.object_key} if record else set())
-        inputs = [item for item in objects if item.key in taken and item.key not in gone]
+        return [item for item in objects if item.key not in gone]
+
+    def newest(self, objects: Sequence[StoredObject], manifests: ChangeManifests) -> list[StoredObject]:
+        """Return the files since the last compaction that a manifest names, and those before that they outweigh."""
+        large = [number for number, item in enumerate(objects) if item.key in self.made]
+        small = objects[large[-1] + 1 if large else 0 :]
+        if not small:
+            return []
+        # What a load has written, a manifest of its own job names, or of a later one.
+        jobs = manifests.job_ids(jobs_of(small[0].key)[0])
+        committed = {item.key for manifest in self._pool.map(manifests.read, jobs) for item in manifest.objects}
+        chosen = [item for item in small if item.key in committed]
+        weight = sum(item.size for item in chosen)
+        for number in reversed(large):
+            if objects[number].size > min(weight, FULL_BYTES - weight):
+                break
+            chosen.insert(0, objects[number])
+            weight += objects[number].size
+        return chosen
+
+    def compact(self, inputs: Sequence[StoredObject]) -> Compaction | None:
+        """Make one file of several; None when there is nothing to do, or their columns do not fit together."""
         if len(inputs) < 2:
             return None
-        first, last = inputs[0].name.removesuffix(".parquet"), inputs[-1].name.removesuffix(".parquet")
-        key = f"{self._folder}{first.partition('-')[0]}-{last.rpartition('-')[2]}.parquet"
+        jobs = [jobs_of(item.key) for item in inputs]
+        first, last = min(first for first, _ in jobs), max(last for _, last in jobs)
+        key = f"{self._folder}{padded(first)}-{padded(last)}.parquet"
+        if any(item.key == key for item in inputs):
+            return None  # what came late for the middle of a large file stays beside it: none is written in place
         with tempfile.TemporaryDirectory(prefix="compaction-") as folder:
             try:
                 path, rows = self._merged(inputs, Path(folder))
@@ -133,8 +200,9 @@ class _Day:
                 )
                 return None
             self._lake.upload(path, key, partition.MEDIA_TYPE)
-        superseded = tuple(item.key for item in inputs if item.key != key)
-        compaction = Compaction(self._stream.name, self._day, key, rows, superseded)
+        superseded = tuple(item.key for item in inputs)
+        others = tuple(sorted(self.made.difference(superseded)))
+        compaction = Compaction(self._stream.name, self._day, key, rows, superseded, others)
         self._lake.put(self._record, (json.dumps(asdict(compaction)) + "\n").encode(), "application/json")
         self._lake.delete(superseded)
         return compaction
@@ -154,19 +222,31 @@ def _days(lake: Lake, source: Source, stream: Stream, end: date) -> Mapping[str,
     """Return the objects of each day that is over, in the order of their jobs."""
     days: dict[str, list[StoredObject]] = {}
     for item in lake.list(f"{source.bronze}/{stream.name}/date="):
-        if _day_of(item.key) < end.isoformat():
-            days.setdefault(_day_of(item.key), []).append(item)
+        if day_of(item.key) < end.isoformat():
+            days.setdefault(day_of(item.key), []).append(item)
     return days
 
 
-def _day_of(key: str) -> str:
+def day_of(key: str) -> str:
     """Return the day in the key of a bronze object."""
     return key.partition("/date=")[2].partition("/")[0]
 
 
+def jobs_of(key: str) -> tuple[int, int]:
+    """Return the first and the last sync job whose changes an object of bronze holds, as its key says."""
+    first, _, last = key.rsplit("/", 1)[-1].removesuffix(".parquet").partition("-")
+    return int(first), int(last or first)
+
+
+def record_key(source: Source, stream: Stream, name: str) -> str:
+    """Return the key of the record of a day's compaction ("YYYY-MM-DD.json"), or the prefix of all without a name."""
+    return f"{source.bronze}/_compacted/{stream.name}/date={name}"
+
+
 def _record(body: bytes) -> Compaction:
-    values = json.loads(body)
-    return Compaction(**{**values, "superseded": tuple(values["superseded"])})
+    values: dict[str, Any] = json.loads(body)
+    lists = {name: tuple(values.get(name, ())) for name in ("superseded", "others")}
+    return Compaction(**{**values, **lists})
 
 
 def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lakehouse.files import ConfigError, include_dir, parse, read_yaml, unreadable
 from lakehouse.plan import Plan
+from lakehouse.retention import Retention, SyncMode
 from lakehouse.tuning import Tuning
 
 __all__ = [
@@ -72,15 +73,20 @@ class Stream(_Strict):
             (left out) or "refuse" (what landed goes to quarantine).
         on_type_change: What becomes of a column that arrives as another type than the contract's: "widen" (taken when
             every value becomes the contract's type without loss) or "refuse" (only a type that always does).
+        cold: Table in Dremio with the latest versions of change data; what it has not merged stays in bronze. Without
+            it all does.
+        retention: How long the lake keeps what it brings.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    sync_mode: Literal["full_refresh", "incremental", "cdc"]
+    sync_mode: SyncMode
     key: tuple[str, ...] = Field(min_length=1)
     cursor: str | None = None
     columns: dict[str, Column] = Field(min_length=1)
     on_new_column: Literal["take", "ignore", "refuse"] = "take"
     on_type_change: Literal["widen", "refuse"] = "widen"
+    cold: str | None = Field(default=None, pattern=r"^\w+(\.\w+)+$")
+    retention: Retention = Retention()
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -100,6 +106,13 @@ class Stream(_Strict):
             raise ValueError(f"an incremental stream needs a cursor; allowed: {', '.join(self.columns)}")
         if self.sync_mode == "cdc" and self.cursor is not None:
             raise ValueError(f"cursor {self.cursor!r}: change data is ordered by the database's log; leave it out")
+        if self.sync_mode != "cdc" and self.cold is not None:
+            raise ValueError(f"cold {self.cold!r}: only change data is merged into a cold table; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_lost(self) -> Stream:
+        self.retention.resolved(self.sync_mode)
         return self
 
 
@@ -145,6 +158,16 @@ class Source(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _files_are_all_read(self) -> Source:
+        for stream in self.streams.values() if self.format == "csv" else ():
+            if isinstance(stream.retention.bronze, int):
+                raise ValueError(
+                    f"streams.{stream.name}.retention.bronze {stream.retention.bronze!r}: of format csv every file is "
+                    "read, the old ones too; allowed: forever"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _change_data_is_live(self) -> Source:
         modes = {stream.sync_mode for stream in self.streams.values()}
         if ("cdc" in modes) != (self.frequency == "live"):
@@ -158,6 +181,11 @@ class Source(_Strict):
         if name not in self.streams:
             raise KeyError(f"source {self.name!r} has no stream {name!r}; it has {', '.join(self.streams)}")
         return self.streams[name]
+
+    def keeps(self, stream: Stream) -> Retention:
+        """Return how long the lake keeps what one of its streams brings, every value given."""
+        kept = stream.retention.resolved(stream.sync_mode)
+        return kept.model_copy(update={"bronze": "forever"}) if self.format == "csv" else kept
 
 
 class Streams(_Strict):

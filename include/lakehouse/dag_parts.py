@@ -6,6 +6,7 @@ Airflow, Cosmos and the providers are imported where they are used: only a DAG f
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from lakehouse.services import Requirement, require
 if TYPE_CHECKING:
     from airflow.sdk import ExceptionRetryPolicy
     from cosmos import ProfileConfig
+    from cosmos.operators.local import DbtRunLocalOperator
     from dremio_provider.operators.reflections import DremioRefreshReflectionsOperator
     from superset_provider.operators.warm_dashboard import SupersetWarmDashboardOperator
 
@@ -25,6 +27,10 @@ DBT_PROJECT = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve()
 DBT_EXECUTABLE = os.environ.get("DBT_EXECUTABLE", "dbt")
 DBT_TABLES = "dbt_tables"
 """The Airflow pool of the tasks that read or write dbt's tables, one slot each (``include/airflow/pools.json``)."""
+CHANGE_DATA = "tag:change_data"
+"""dbt's selection of the models over change data."""
+_MERGE_WAIT_SECONDS = 900.0
+_held = ExitStack()
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,29 @@ class FromTheSource:
                 "`airflow backfill create --dag-id bronze_backfill`."
             )
         self.requirement(context)
+
+
+@dataclass(frozen=True)
+class OneAtATime:
+    """A hook for ``pre_execute``: the task waits until no other process is at the same, in whichever DAG.
+
+    The lock is the process's and goes with it, however the task ends.
+
+    Args:
+        name: What only one may do at a time.
+        requirement: What the task needs besides.
+    """
+
+    name: str
+    requirement: Requirement
+
+    def __call__(self, context: Any = None) -> None:
+        """Ask for what is required, then take the lock; raises LockHeld when somebody has it for too long."""
+        from lakehouse.metadata_store import exclusive
+
+        self.requirement(context)
+        _held.close()  # of a task before, where one process runs several
+        _held.enter_context(exclusive(self.name, wait_seconds=_MERGE_WAIT_SECONDS))
 
 
 def default_args() -> dict[str, Any]:
@@ -157,6 +186,23 @@ def dbt_task(snapshot_date: str) -> dict[str, Any]:
         # The parse state that `dbt parse` left in the project: without it every start parses all models again.
         "cache_dir": DBT_PROJECT,
     }
+
+
+def merge_change_data(day: str) -> DbtRunLocalOperator:
+    """Return the task that merges change data into the cold tables and declares the views over hot and cold.
+
+    One dbt start for all of them. Two at a time would take each other's temporary tables, and the later one could put
+    older versions back: whoever comes second waits.
+
+    Args:
+        day: As of ``dbt_arguments``.
+    """
+    from cosmos.operators.local import DbtRunLocalOperator
+
+    ready = OneAtATime("merge change data", require("dremio_default", "metadata_postgres"))
+    return DbtRunLocalOperator(
+        task_id="merge_change_data", select=CHANGE_DATA, **{**dbt_task(day), "pre_execute": ready}
+    )
 
 
 def refresh_reflections() -> DremioRefreshReflectionsOperator:

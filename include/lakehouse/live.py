@@ -13,14 +13,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from lakehouse import history, metadata_store, replication
+from lakehouse import compaction, history, metadata_store, replication
 from lakehouse.airbyte import public_api
 from lakehouse.changes import ChangeBatch, load_changes
 from lakehouse.config import Source, load_streams
@@ -40,6 +40,8 @@ PAUSE_SECONDS = 1.0
 """Between two syncs when the first of them found nothing."""
 SLOT_SECONDS = 60.0
 """How often the replication slot is measured."""
+COMPACT_BATCHES = 50
+"""After so many micro-batches their files are merged: what a query reads grows with the rows, not with the batches."""
 _POLL_SECONDS = 0.2
 _OTHER_SECONDS = 60.0  # a loop that was told to end may take so long
 _SYNC_TIMEOUT = 900.0
@@ -228,7 +230,8 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
         with ExitStack() as stack:
             self._airbyte = public_api()
             self._lake = Lake.from_connection()
-            # A loop that was killed may have left files that Dremio has not seen.
+            # A loop that was killed may have left a compaction half way, and files that Dremio has not seen.
+            compaction.compact_day(self._source.name, lake=self._lake)
             refresh_bronze_metadata(source=self._source.name)
             self._dremio = stack.enter_context(DremioHook("dremio_default"))
             self._events = stack.enter_context(asyncio.Runner())
@@ -238,6 +241,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
             stack.callback(self._ended.set)
             self._stack = stack.pop_all()
         self._warmed = 0.0
+        self._batches = 0
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -261,7 +265,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
             batch = self._load(synced.outcome.job_id, summary)
             loaded = time.monotonic()
             if batch.rows:
-                self._show_to_dremio(batch)
+                self._show_to_dremio(batch.streams)
             shown = time.monotonic()
             waiting = (
                 self._reader.submit(self._sync, 0.0 if batch.rows else PAUSE_SECONDS) if shown < deadline else None
@@ -279,6 +283,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
                 yield MicroBatch(
                     self._source.name, batch, synced.asked_at, datetime.now(UTC), steps, self._warmed - before
                 )
+                self._compact()
             before = synced.asked
 
     def _sync(self, pause: float = 0.0) -> _Synced:
@@ -303,7 +308,17 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
         summary.held = ""
         return batch
 
-    def _show_to_dremio(self, batch: ChangeBatch) -> None:
-        for stream in batch.streams:
+    def _compact(self) -> None:
+        """Merge files from time to time, between two loads; nobody but people's own queries read them meanwhile."""
+        self._batches += 1
+        if self._batches % COMPACT_BATCHES == 0:
+            began = time.monotonic()
+            done = compaction.compact_day(self._source.name, lake=self._lake)
+            self._show_to_dremio(item.stream for item in done)
+            merged = ", ".join(f"{len(item.superseded)} of {item.stream}" for item in done)
+            _log.info("compacted files in %.2f s: %s", time.monotonic() - began, merged or "none")
+
+    def _show_to_dremio(self, streams: Iterable[str]) -> None:
+        for stream in streams:
             folder = f"{self._source.bronze}/{stream}"
             self._dremio.refresh_metadata([LAKE_SOURCE, self._lake.bucket, *folder.split("/")], options="LAZY UPDATE")

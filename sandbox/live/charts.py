@@ -33,6 +33,7 @@ class ChartWatch(threading.Thread):
         super().__init__(name="chart", daemon=True)
         self.seen: list[tuple[float, datetime]] = []
         self.looks = self.hits = 0
+        self.looked = 0.0
         self.error = ""
         self._address = settings["SUPERSET_URL"]
         self._login = {"username": settings["SUPERSET_USER"], "password": settings["SUPERSET_PASSWORD"]}
@@ -66,7 +67,7 @@ class ChartWatch(threading.Thread):
     def look(self) -> None:
         """Look once; raises httpx.HTTPError."""
         answer = self._ask("POST", "/api/v1/chart/data", json=self._body).json()["result"][0]
-        moment = time.time()
+        self.looked = moment = time.time()
         self.looks += 1
         self.hits += bool(answer["is_cached"])
         marker = max((_moment(row[COLUMN]) for row in answer["data"] if row[COLUMN] is not None), default=datetime.min)

@@ -22,7 +22,7 @@ from sandbox import demo
 from sandbox.airflow_api import AirflowClient
 from sandbox.live.charts import DASHBOARD, ChartWatch
 from sandbox.live.reconcile import VIEW, compare
-from sandbox.live.writer import Commits, Writer, ages
+from sandbox.live.writer import Commits, Writer, ages, unseen
 from sandbox.settings import SandboxError, Settings, write_atomically
 
 DAG: Final = "cdc_micro_batch"
@@ -30,6 +30,8 @@ STEPS: Final = ("sync", "load", "metadata", "warm")
 FIRST_SECONDS: Final = 600
 """The first sync brings everything the shop has: only then the feed is live."""
 CATCH_UP_SECONDS: Final = 180
+ALERT_SECONDS: Final = 60.0
+"""From a commit in the source to the live dashboard, at most: the architecture's minute."""
 _TELL_SECONDS = 10.0
 
 
@@ -41,7 +43,9 @@ class Report:
         changes: How many rows were inserted, updated and deleted.
         rate: Changes a second that were asked for.
         seconds: For how long.
-        p50_s, p95_s, max_s: Age of a change when Superset's answer first showed it, from its commit, in seconds.
+        p50_s, p95_s, max_s: Age of a change when Superset's answer first showed it, from its commit, in seconds; of
+            one that was not shown, its age at the last look. None: nothing was shown.
+        unseen: How many changes were not shown by then.
         lost: Orders that the unified view lacks or shows in another version than the source.
         doubled: Rows that it has too much.
         by_step: What each step of the micro-batches took, in seconds, p50 and p95; "waiting" is the time until the sync
@@ -56,6 +60,7 @@ class Report:
     p50_s: float | None
     p95_s: float | None
     max_s: float | None
+    unseen: int
     lost: int
     doubled: int
     by_step: dict[str, dict[str, float]]
@@ -73,7 +78,8 @@ def run(settings: Settings, console: Console, rate: float, seconds: float) -> in
         seconds: For how long.
 
     Returns:
-        0 if every change arrived, once, else 1.
+        1 if a change was lost or doubled, nothing was shown, or one change in twenty was shown later than
+        ``ALERT_SECONDS``; else 0.
 
     Raises:
         SandboxError: If something does not answer, or the feed does not get going.
@@ -183,16 +189,18 @@ def _report(
     settings: Settings, commits: Commits, watch: ChartWatch, began: datetime, rate: float, seconds: float
 ) -> Report:
     found = ages(commits, watch.seen)
-    unseen = commits.total - sum(changes for _, changes in found)
+    late = unseen(commits, len(found), watch.looked)
+    shown = [*found, *late] if found else []
     steps = _steps(settings, began)
     differs = compare(settings)
     return Report(
         changes=commits.total,
         rate=rate,
         seconds=seconds,
-        p50_s=_rounded(_percentile(found, 0.5)) if found else None,
-        p95_s=_rounded(_percentile(found, 0.95)) if found else None,
-        max_s=_rounded(max(age for age, _ in found)) if found and not unseen else None,
+        p50_s=_rounded(_percentile(shown, 0.5)) if shown else None,
+        p95_s=_rounded(_percentile(shown, 0.95)) if shown else None,
+        max_s=_rounded(max(age for age, _ in shown)) if shown else None,
+        unseen=sum(changes for _, changes in late),
         lost=differs.lost,
         doubled=differs.doubled,
         by_step={name: values for name, values in steps.items() if name != "batches"},
@@ -242,15 +250,33 @@ def _tell(console: Console, report: Report, path: Path, watch: ChartWatch) -> in
     for name, values in report.by_step.items():
         table.add_row(name, f"{values['p50_s']:.2f}", f"{values['p95_s']:.2f}")
     console.print("\n", table, sep="")
-    right = report.lost == 0 and report.doubled == 0 and report.max_s is not None
+    wrong = _wrong(report)
     shown = [("p50", report.p50_s), ("p95", report.p95_s), ("max", report.max_s)]
     console.print(
         f"\n{report.changes:,} changes, age when shown: "
         + ", ".join(f"{name} {'never' if value is None else f'{value:.1f} s'}" for name, value in shown)
     )
-    console.print(f"lost {report.lost}, doubled {report.doubled}", style="green" if right else "red")
-    if not right and watch.error:
+    console.print(f"lost {report.lost}, doubled {report.doubled}", style="red" if wrong else "green")
+    if report.unseen:
+        console.print(
+            f"{report.unseen:,} changes were not shown yet at the last look; they count as old as they were then"
+        )
+    for what in wrong:
+        console.print(what, style="red")
+    if wrong and watch.error:
         console.print(f"The last look at the chart that failed: {watch.error}", soft_wrap=True, markup=False)
     console.print(f"The charts follow all day when the DAG {DAG} is not paused: airflow dags unpause {DAG}")
     console.print(f"Report: {path}", soft_wrap=True)
-    return 0 if right else 1
+    return 1 if wrong else 0
+
+
+def _wrong(report: Report) -> list[str]:
+    """Say what is not as it should be."""
+    found = []
+    if report.lost or report.doubled:
+        found.append("The unified view is not the shop's table.")
+    if report.p95_s is None:
+        found.append("No change was shown.")
+    elif report.p95_s > ALERT_SECONDS:
+        found.append(f"One change in twenty was shown later than {ALERT_SECONDS:.0f} s after its commit.")
+    return found

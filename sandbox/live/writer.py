@@ -109,18 +109,21 @@ class Writer(threading.Thread):
         per_second = min(float(TRANSACTIONS_PER_SECOND), self._rate)
         began = time.monotonic()
         written = 0
-        for number in range(max(1, round(self._seconds * per_second))):
+        transactions = max(1, round(self._seconds * per_second))
+        for number in range(transactions):
             if self._stopped.wait(max(0.0, began + number / per_second - time.monotonic())):
                 return
             due = round((number + 1) * self._rate / per_second)
-            self._write(connection, due - written)
+            self._write(connection, due - written, last=number == transactions - 1)
             written = due
 
-    def _write(self, connection: psycopg.Connection, changes: int) -> None:
+    def _write(self, connection: psycopg.Connection, changes: int, *, last: bool) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
         self._marker = marker = max(now.replace(microsecond=now.microsecond // 1000 * 1000), self._next_moment())
         inserts = sum(self._random.random() < _INSERTED for _ in range(changes))
         deletes = min(len(self._own) // 2, sum(self._random.random() < _DELETED for _ in range(changes - inserts)))
+        if last:
+            deletes = 0  # a marker that is deleted is never seen, and after this one there is no other
         updates = changes - inserts - deletes
         if updates == changes and not self._old:
             inserts, updates = changes, 0
@@ -181,3 +184,14 @@ def ages(commits: Commits, seen: Sequence[tuple[float, datetime]]) -> list[tuple
             found.append((max(0.0, moment - commits.times[number]), commits.changes[number]))
         position = max(position, visible)
     return found
+
+
+def unseen(commits: Commits, seen: int, looked: float) -> list[tuple[float, int]]:
+    """Return how old each transaction was at the last look that did not show it, with its number of changes.
+
+    Args:
+        commits: What was committed.
+        seen: How many transactions were seen.
+        looked: Time (Unix) of the last look.
+    """
+    return [(looked - at, changes) for at, changes in zip(commits.times[seen:], commits.changes[seen:], strict=True)]

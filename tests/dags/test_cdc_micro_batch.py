@@ -27,7 +27,7 @@ def test_it_waits_to_be_unpaused_and_runs_once_at_a_time(live):
     assert live.is_paused_upon_creation
     assert live.max_active_runs == 1
     assert live.timetable.can_be_scheduled
-    assert live.task_ids == ["micro_batches"]
+    assert set(live.task_ids) == {"micro_batches", "merge_change_data"}
     assert live.get_task("micro_batches").retries >= 2
 
 

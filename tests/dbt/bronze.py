@@ -79,15 +79,16 @@ SCHEMAS = {
     ),
 }
 
-SCHEMAS["orders_changes"] = pa.schema(
-    [
-        *SCHEMAS["orders"],
-        ("_ab_cdc_lsn", pa.int64()),
-        ("_ab_cdc_updated_at", pa.string()),
-        ("_ab_cdc_deleted_at", pa.string()),
-        ("_ab_cdc_sequence", pa.int64()),
-    ]
-)
+CHANGE_DATA = ("orders", "order_items", "customers")
+_CDC = [
+    ("_ab_cdc_lsn", pa.int64()),
+    ("_ab_cdc_updated_at", pa.string()),
+    ("_ab_cdc_deleted_at", pa.string()),
+    ("_ab_cdc_sequence", pa.int64()),
+]
+SCHEMAS |= {f"{stream}_changes": pa.schema([*SCHEMAS[stream], *_CDC]) for stream in CHANGE_DATA}
+
+UNAVAILABLE = "__debezium_unavailable_value"
 
 Row = dict[str, Any]
 
@@ -103,6 +104,8 @@ class Bronze:
     payments: dict[date, list[Row]]
     returns: list[Row]
     orders_changes: dict[date, list[Row]]
+    order_items_changes: dict[date, list[Row]]
+    customers_changes: dict[date, list[Row]]
 
     def objects(self) -> dict[str, bytes]:
         """Every object of the bronze layer by its key."""
@@ -111,9 +114,10 @@ class Bronze:
             for stream in ("customers", "products", "orders", "order_items")
             for day, rows in getattr(self, stream).items()
         }
-        for number, (day, rows) in enumerate(self.orders_changes.items(), start=1):
-            key = f"bronze/cdc/postgres/orders/date={day}/{number:012}.parquet"
-            found[key] = _parquet(rows, "orders_changes", day, sync_id=number)
+        for stream in CHANGE_DATA:
+            for number, (day, rows) in enumerate(getattr(self, f"{stream}_changes").items(), start=1):
+                key = f"bronze/cdc/postgres/{stream}/date={day}/{number:012}.parquet"
+                found[key] = _parquet(rows, f"{stream}_changes", day, sync_id=number)
         for day, rows in self.payments.items():
             key = f"bronze/api/payments/timestamp={day:%Y%m%d}_010000/response.json"
             found[key] = json.dumps(rows, indent=1).encode()
@@ -135,15 +139,19 @@ class Bronze:
                     latest[row["order_id"]] = row
         return latest
 
-    def changed_orders(self) -> dict[int, Row]:
-        """What the change log leaves of the orders."""
-        left: dict[int, Row] = {}
-        for row in (row for rows in self.orders_changes.values() for row in rows):
+    def changed(self, stream: str) -> dict[tuple[Any, ...], Row]:
+        """What the change log leaves of a table."""
+        left: dict[tuple[Any, ...], Row] = {}
+        for row in (row for rows in getattr(self, f"{stream}_changes").values() for row in rows):
             if row["_ab_cdc_deleted_at"]:
-                del left[row["order_id"]]
+                del left[self.key(stream, row)]
             else:
-                left[row["order_id"]] = row
+                left[self.key(stream, row)] = row
         return left
+
+    def key(self, stream: str, row: Row) -> tuple[Any, ...]:
+        names = {"order_items": ("order_id", "line_number"), "customers": ("customer_id",)}
+        return tuple(row[name] for name in names.get(stream, ("order_id",)))
 
     def known_customers(self) -> dict[int, Row]:
         """Customers of the newest extract that have a key."""
@@ -219,12 +227,32 @@ def make_bronze() -> Bronze:
                 _change(_order(21), 130, 2),
             ],
         },
+        order_items_changes={
+            FIRST_DAY: [
+                _change(_item(number) | {"line_number": line}, 100, 2 * number + line)
+                for number in range(1, 6)
+                for line in (1, 2)
+            ],
+            SECOND_DAY: [
+                _change(_item(3) | {"line_number": 2, "quantity": 7}, 140, 0),
+                _change(dict.fromkeys(_item(4)) | {"order_id": 4, "line_number": 1}, 120, 1, deleted=True),
+                _change(_item(6), 130, 2),
+            ],
+        },
+        customers_changes={
+            FIRST_DAY: [_change(_customer(number), 100, number) for number in range(1, 6)],
+            SECOND_DAY: [
+                _change(_customer(3) | {"name": UNAVAILABLE, "city": "Shelbyville"}, 140, 0),
+                _change(dict.fromkeys(_customer(4)) | {"customer_id": 4}, 120, 1, deleted=True),
+            ],
+        },
     )
 
 
 def first_night(bronze: Bronze) -> Bronze:
     """The same bronze as it stood after the first night."""
-    streams = ("customers", "products", "orders", "order_items", "payments", "orders_changes")
+    changes = [f"{stream}_changes" for stream in CHANGE_DATA]
+    streams = ("customers", "products", "orders", "order_items", "payments", *changes)
     return Bronze(
         **{name: {FIRST_DAY: getattr(bronze, name)[FIRST_DAY]} for name in streams},
         returns=bronze.returns,

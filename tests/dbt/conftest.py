@@ -122,7 +122,8 @@ class Lakehouse:
             self.s3().put_object(Bucket=BUCKET, Key=key, Body=body)
         for stream in ("customers", "products", "orders", "order_items"):
             self.refresh(["bronze", "postgres", stream], {"type": "Parquet"})
-        self.refresh(["bronze", "cdc", "postgres", "orders"], {"type": "Parquet"})
+        for stream in ("customers", "orders", "order_items"):
+            self.refresh(["bronze", "cdc", "postgres", stream], {"type": "Parquet"})
         self.refresh(["bronze", "api", "payments"], {"type": "JSON"})
         self.refresh(
             ["bronze", "files", "csv_import"],

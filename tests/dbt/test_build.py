@@ -28,12 +28,13 @@ TABLES = {
     "fct_sales": "lake.datalake.gold.sales",
     "dim_customers": "lake.datalake.gold.customers",
     "customer_metrics": "lake.datalake.gold.customer_metrics",
-    "fct_orders_cold": "lake.datalake.gold.orders_cold",
-    # Views: over change data, which nobody builds.
-    "stg_postgres_cdc__orders": "silver.stg_postgres_cdc__orders",
-    "fct_orders_hot": "gold.fct_orders_hot",
-    "fct_orders_unified": "gold.fct_orders_unified",
 }
+CHANGE_DATA = {"orders": "fct_orders", "order_items": "fct_order_items", "customers": "dim_customers"}
+for stream, mart in CHANGE_DATA.items():
+    TABLES[f"{mart}_cold"] = f"lake.datalake.gold.{stream}_cold"
+    # Views: over change data, which nobody builds.
+    TABLES[f"stg_postgres_cdc__{stream}"] = f"silver.stg_postgres_cdc__{stream}"
+    TABLES |= {f"{mart}_{half}": f"gold.{mart}_{half}" for half in ("hot", "unified")}
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "2026-03-01", "2026-03-02"
 
@@ -74,11 +75,18 @@ def expected_counts(bronze: Any, snapshots: int) -> dict[str, int]:
         "fct_sales": len({sold(row, customers, bronze.segments()) for row in with_value}),
         "dim_customers": len(customers),
         "customer_metrics": len(customers) * snapshots,
-        # An order that is gone leaves a mark in cold.
-        "fct_orders_cold": len({row["order_id"] for rows in bronze.orders_changes.values() for row in rows}),
-        "stg_postgres_cdc__orders": sum(len(rows) for rows in bronze.orders_changes.values()),
-        "fct_orders_hot": sum(len(rows) for day, rows in bronze.orders_changes.items() if day == newest),
-        "fct_orders_unified": len(bronze.changed_orders()),
+        **{name: count for stream in CHANGE_DATA for name, count in expected_of_changes(bronze, stream).items()},
+    }
+
+
+def expected_of_changes(bronze: Any, stream: str) -> dict[str, int]:
+    days, mart = getattr(bronze, f"{stream}_changes"), CHANGE_DATA[stream]
+    return {
+        # A row that is gone leaves a mark in cold.
+        f"{mart}_cold": len({bronze.key(stream, row) for rows in days.values() for row in rows}),
+        f"stg_postgres_cdc__{stream}": sum(len(rows) for rows in days.values()),
+        f"{mart}_hot": sum(len(rows) for day, rows in days.items() if day == max(days)),
+        f"{mart}_unified": len(bronze.changed(stream)),
     }
 
 
@@ -339,4 +347,4 @@ def test_docs_describe_every_table_as_it_is(lakehouse, second):
     assert {node.rsplit(".", 1)[1] for node in catalog["nodes"]} == set(TABLES)
     for unique_id, node in catalog["nodes"].items():
         assert {name.lower() for name in node["columns"]} == set(manifest["nodes"][unique_id]["columns"])
-    assert len(catalog["sources"]) == 7
+    assert len(catalog["sources"]) == 9

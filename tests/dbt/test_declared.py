@@ -14,6 +14,7 @@ import pytest
 import sqlglot
 import yaml
 from jinja2.nativetypes import NativeEnvironment
+from lakehouse.retention import HOT_DAYS
 from sqlglot import exp
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,12 +27,12 @@ MARTS = {
     "fct_customer_lifetime_value",
     "fct_daily_revenue",
     "fct_orders",
-    "fct_orders_cold",
-    "fct_orders_hot",
-    "fct_orders_unified",
     "fct_sales",
 }
-LIVE = {"stg_postgres_cdc__orders", "fct_orders_hot", "fct_orders_unified"}
+CHANGE_DATA = {"orders": "fct_orders", "order_items": "fct_order_items", "customers": "dim_customers"}
+MARTS |= {f"{mart}_{part}" for mart in CHANGE_DATA.values() for part in ("hot", "cold", "unified")}
+LIVE = {f"stg_postgres_cdc__{stream}" for stream in CHANGE_DATA}
+LIVE |= {f"{mart}_{part}" for mart in CHANGE_DATA.values() for part in ("hot", "unified")}
 """Views over change data, which dbt puts where people query them."""
 
 
@@ -59,7 +60,7 @@ def models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_every_model_has_its_own_yml_with_a_description_of_its_grain(models):
-    assert len(models) == 17
+    assert len(models) == 25
     for name, model in models.items():
         folder = (REPOSITORY / "dbt" / model["original_file_path"]).parent
         declared = yaml.safe_load((folder / f"{name}.yml").read_text())["models"]
@@ -105,6 +106,26 @@ def test_views_are_those_over_change_data(models):
     assert views == {name: "silver" if name.startswith("stg_") else "gold" for name in LIVE}
 
 
+def test_change_data_is_declared_as_its_streams_are(models):
+    """Key and columns are those of the contract; a merge is not for a table that bronze could not build anew."""
+    project = yaml.safe_load((REPOSITORY / "dbt/dbt_project.yml").read_text())["vars"]
+    streams = yaml.safe_load((CONFIG / "streams.yml").read_text())["sources"]["postgres_cdc"]["streams"]
+    assert project["hot_days"] == HOT_DAYS
+    assert project["change_data"].keys() == streams.keys() == CHANGE_DATA.keys()
+    tagged = {name for name, model in models.items() if "change_data" in model["tags"]}
+    assert tagged == LIVE | {f"{mart}_cold" for mart in CHANGE_DATA.values()}
+    for stream, table in project["change_data"].items():
+        assert table["key"] == streams[stream]["key"]
+        assert table["key"] + table["columns"] == list(streams[stream]["columns"])
+        text = [name for name, kind in streams[stream]["columns"].items() if kind == "string"]
+        assert table["text_columns"] == text
+        built = models[f"{CHANGE_DATA[stream]}_cold"]
+        assert streams[stream]["cold"] == f"{built['database']}.{built['schema']}.{built['alias']}"
+        cold = built["config"]
+        assert cold["full_refresh"] is False
+        assert [cold["unique_key"]] == table["key"] or cold["unique_key"] == table["key"]
+
+
 def test_only_staging_reads_sources(manifest, models):
     for name, model in models.items():
         reads = [parent for parent in model["depends_on"]["nodes"] if parent.startswith("source.")]
@@ -115,7 +136,7 @@ def test_only_staging_reads_sources(manifest, models):
 
 def test_sources_have_freshness_where_there_is_a_load_time(manifest):
     for source in manifest["sources"].values():
-        if source["name"] in ("raw_returns", "raw_orders_changes"):
+        if source["name"] == "raw_returns" or source["name"].endswith("_changes"):
             assert source["freshness"] is None
         else:
             assert source["loaded_at_field"], source["name"]

@@ -26,7 +26,10 @@ def again(lake: Lake, stream: str, last: date = THIRD) -> dict[tuple[str, str], 
     return {(load.action, load.object_key): load for load in done}
 
 
-def test_days_that_nothing_is_left_of_stay_as_they_are(lake: Lake) -> None:
+def test_days_that_nothing_is_left_of_stay_as_they_are(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_streams(tmp_path, monkeypatch, "retention: {bronze: 90}", "retention: {bronze: forever}")
     land_orders(lake, 7, (1, 1.0, 1))
     load(lake, "postgres", 7, "orders")
     land_products(lake, 7, (1, "a"))

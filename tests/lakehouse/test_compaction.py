@@ -8,7 +8,8 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from lakehouse.compaction import Compaction, compact_changes
+from lakehouse import compaction
+from lakehouse.compaction import Compaction, compact_changes, compact_day
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake
 
@@ -114,6 +115,76 @@ def test_a_killed_compaction_and_a_late_job_do_not_double_a_row(fresh_lake: Call
         lake = three_jobs(fresh_lake())
         with pytest.raises(Killed):
             compact(DyingLake(lake, survive))
+        land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
+        load(lake, 11)
+        compact(lake)
+        assert sorted(row[0] for row in rows(lake)) == [10, 20, 30, 40, 50, 60], f"killed at step {survive}"
+
+
+def compact_today(lake: Lake) -> list[Compaction]:
+    return compact_day("postgres_cdc", day=date.fromisoformat(DAY), lake=lake)
+
+
+def test_a_day_that_goes_on_has_few_files_however_many_batches_there_are(lake: Lake) -> None:
+    batch, rewritten = 2_000, 0
+    expected = [batch * job + number for job in range(1, 25) for number in range(batch)]
+    for job in range(1, 25):
+        land_orders(lake, job, *((lsn, 7919 * lsn % 100_003, "new") for lsn in range(batch * job, batch * (job + 1))))
+        load(lake, job)
+        if job % 4 == 0:
+            rewritten += sum(done.rows for done in compact_today(lake))
+    # Six times four: 16 and 8 of them have come together, as the digits of a binary number do.
+    assert [compaction.jobs_of(key) for key in keys(lake, f"{BRONZE}/orders/")] == [(1, 16), (17, 24)]
+    assert rewritten <= 3 * len(expected)
+    assert [row[0] for row in rows(lake)] == expected
+    [done] = compact(lake)
+    assert (done.rows, done.others) == (len(expected), ())
+    assert [compaction.jobs_of(key) for key in keys(lake, f"{BRONZE}/orders/")] == [(1, 24)]
+    assert [row[0] for row in rows(lake)] == expected
+
+
+def test_a_large_file_is_left_until_the_day_is_over(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    three_jobs(lake)
+    compact_today(lake)
+    monkeypatch.setattr(compaction, "FULL_BYTES", lake.find(COMPACTED).size)  # type: ignore[union-attr]
+    for job in (11, 12, 13, 14):
+        land_orders(lake, job, (10 * job, 3, "new"), at=NOON + 1)
+        load(lake, job)
+    [done] = compact_today(lake)
+    assert done.others == (COMPACTED,)
+    assert [compaction.jobs_of(key) for key in keys(lake, f"{BRONZE}/orders/date={DAY}/")] == [(7, 9), (11, 14)]
+    assert [row[0] for row in rows(lake)] == [10, 20, 30, 40, 110, 120, 130, 140, 50]
+
+
+def test_a_file_of_a_load_that_is_not_over_is_left_alone_by_day(lake: Lake) -> None:
+    three_jobs(lake)
+    land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
+    with pytest.raises(Killed):
+        load(DyingLake(lake, 1), 11)
+    compact_today(lake)
+    assert keys(lake, f"{BRONZE}/orders/date={DAY}/") == [COMPACTED, object_key("orders", 11)]
+
+
+def test_a_compaction_by_day_that_is_killed_anywhere_is_finished_by_the_next(
+    fresh_lake: Callable[[], Lake],
+) -> None:
+    def half_a_day() -> Lake:
+        lake = three_jobs(fresh_lake())
+        compact_today(lake)
+        for job in (11, 12, 13):
+            land_orders(lake, job, (10 * job, 3, "new"), at=NOON + 1)
+            load(lake, job)
+        return lake
+
+    # The file, its record, the large file before it and three small ones.
+    assert rerun_after_every_kill(half_a_day, compact_today, contents) == 6
+
+
+def test_the_night_finishes_what_a_kill_by_day_has_left(fresh_lake: Callable[[], Lake]) -> None:
+    for survive in range(5):
+        lake = three_jobs(fresh_lake())
+        with pytest.raises(Killed):
+            compact_today(DyingLake(lake, survive))
         land_orders(lake, 11, (60, 3, "new"), at=NOON + 1)
         load(lake, 11)
         compact(lake)

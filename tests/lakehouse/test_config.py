@@ -127,6 +127,35 @@ STREAM = "sources: {s: {connection: c, stage: x, format: parquet, landing: l/x, 
             id="change data once a day",
         ),
         pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}, retention: {landing: 0, bronze: a week, x: 1}}",
+            [
+                "sources.s.streams.t.retention.landing: 0: is no retention; allowed: a number of days from 1",
+                "sources.s.streams.t.retention.bronze: 'a week'",
+                "sources.s.streams.t.retention.x",
+            ],
+            id="no retention",
+        ),
+        pytest.param(
+            "{sync_mode: incremental, key: [a], cursor: a, columns: {a: int64}, retention: {bronze: 30}}",
+            ["sources.s.streams.t", "retention.bronze 30 of a stream of sync mode incremental", "allowed: forever"],
+            id="retention that loses rows",
+        ),
+        pytest.param(
+            "{sync_mode: cdc, key: [a], columns: {a: int64}, retention: {bronze: 3}}",
+            ["retention.bronze 3", "hot_days", "allowed: 7 days or more, forever"],
+            id="retention of what is hot",
+        ),
+        pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}, cold: gold.a}",
+            ["sources.s.streams.t", "cold 'gold.a'", "leave it out"],
+            id="cold table of a snapshot",
+        ),
+        pytest.param(
+            "{sync_mode: full_refresh, key: [a], columns: {a: int64}, retention: {bronze: 9}}}, format: csv, tuning: {",
+            ["sources.s", "streams.t.retention.bronze 9", "every file is read", "allowed: forever"],
+            id="retention of files",
+        ),
+        pytest.param(
             "{sync_mode: full_refresh, key: [a], colums: {a: int64}}",
             ["sources.s.streams.t.colums", "sources.s.streams.t.columns"],
             id="misspelt key",

@@ -143,6 +143,22 @@ def refresh_bronze_metadata(streams: Sequence[str] | None = None, source: str | 
         ]
 
 
+def merged_up_to(table: str) -> int | None:
+    """Return the sync up to which a cold table has the changes of its stream; None when there is no such table.
+
+    Args:
+        table: Its dotted path.
+
+    Raises:
+        DremioError: When Dremio refuses something.
+    """
+    with _hook() as hook:
+        if hook.get_catalog_entity(table.split(".")) is None:
+            return None
+        found = hook.get_first(f"SELECT MAX(sync_id) FROM {table}")  # noqa: S608  # a name of words and dots: see Stream
+    return None if found is None or found[0] is None else int(found[0])
+
+
 def _hook() -> DremioHook:
     from dremio_provider.hooks.dremio import DremioHook
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.live.demo import _percentile
+from sandbox.live.demo import Report, _percentile, _wrong
 from sandbox.live.reconcile import Difference, difference
-from sandbox.live.writer import Commits, ages
+from sandbox.live.writer import Commits, ages, unseen
 
 NOON = datetime(2026, 3, 1, 12)
 
@@ -62,3 +62,28 @@ def test_percentiles_count_changes_not_transactions():
     assert _percentile(values, 0.5) == 9.0
     assert _percentile(values, 0.02) == 2.0
     assert _percentile(values, 0.01) == 1.0
+
+
+def test_what_was_not_shown_is_as_old_as_it_was_at_the_last_look():
+    commits = Commits([NOON] * 3, times=[100.0, 101.0, 102.0], changes=[5, 6, 7])
+    assert unseen(commits, 1, 110.0) == [(9.0, 6), (8.0, 7)]
+    assert unseen(commits, 3, 110.0) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        pytest.param({}, [], id="all is well"),
+        pytest.param({"unseen": 50, "max_s": 70.0}, [], id="the last of a thousand were not shown yet"),
+        pytest.param({"lost": 1}, ["The unified view is not the shop's table."], id="lost"),
+        pytest.param({"doubled": 1}, ["The unified view is not the shop's table."], id="doubled"),
+        pytest.param({"p50_s": None, "p95_s": None, "max_s": None}, ["No change was shown."], id="nothing shown"),
+        pytest.param(
+            {"p95_s": 61.0}, ["One change in twenty was shown later than 60 s after its commit."], id="too late"
+        ),
+    ],
+)
+def test_a_feed_is_wrong_when_it_loses_doubles_shows_nothing_or_is_late(found, what):
+    fine = {"changes": 1_000, "rate": 10.0, "seconds": 100.0, "p50_s": 2.0, "p95_s": 4.0, "max_s": 5.0, "unseen": 0}
+    fine |= {"lost": 0, "doubled": 0, "by_step": {}, "batches": 9, "cached": 0.9}
+    assert _wrong(Report(**{**fine, **found})) == what

@@ -1,0 +1,12 @@
+{{ config(
+    file='order_items_cold',
+    localsort_by='order_id',
+    materialized='incremental',
+    incremental_strategy='merge',
+    unique_key=['order_id', 'line_number'],
+    on_schema_change='append_new_columns',
+    full_refresh=false,
+    tags='change_data'
+) }}
+
+{{ cold_versions('order_items', ref('stg_postgres_cdc__order_items')) }}
