@@ -38,7 +38,8 @@ class ChartDataRequest:
         form_data: What the address carried; empty for the options of a filter.
         status: HTTP status.
         results: An entry a query: `cache_key`, `is_cached`, `cached_dttm`, `rowcount`, ..
-        milliseconds: From the request's start to the end of the answer.
+        milliseconds: From the request's start, when it is sent, to the end of the answer.
+        waited_milliseconds: Before that, for one of the browser's six connections.
     """
 
     body: dict[str, Any]
@@ -46,6 +47,7 @@ class ChartDataRequest:
     status: int
     results: list[dict[str, Any]]
     milliseconds: float
+    waited_milliseconds: float
 
     @property
     def chart_id(self) -> int | None:
@@ -181,6 +183,7 @@ def _note(response: Response, visit: Visit, pending: dict[Request, float]) -> No
             status=response.status,
             results=list(answer.get("result") or []),
             milliseconds=milliseconds,
+            waited_milliseconds=max(request.timing["requestStart"], 0.0),
         )
     )
     pending.pop(request, None)

@@ -18,7 +18,9 @@ from urllib.parse import quote
 sys.path.append(os.path.dirname(__file__))  # Superset loads this file by its path, which makes its folder no package
 
 from event_log import QueuedEventLogger
+from kept_rights import KeptRightsSecurityManager
 from sqlalchemy_dremio import query as dremio_query
+from werkzeug.middleware.shared_data import SharedDataMiddleware
 
 _DAY_SECONDS = 86_400
 
@@ -70,6 +72,19 @@ FILTER_STATE_CACHE_CONFIG = _cache("filters_", 90 * _DAY_SECONDS)
 EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("explore_", 7 * _DAY_SECONDS)
 
 EVENT_LOGGER = QueuedEventLogger()
+CUSTOM_SECURITY_MANAGER = KeptRightsSecurityManager
+
+
+def _serve_static_files(application: Any) -> Any:
+    """Answer for the files of Superset's pages before anything of Superset does.
+
+    Superset lets them depend on the cookie, which changes every second, so that browsers ask for each of them again on
+    every page, and it compresses them anew for everybody. Their names change with their contents.
+    """
+    return SharedDataMiddleware(application, {"/static": ("superset", "static")}, cache_timeout=365 * _DAY_SECONDS)
+
+
+ADDITIONAL_MIDDLEWARE = [_serve_static_files]
 
 # A page that refreshes itself asks the cache, which the micro-batches keep filled; the default asks the database.
 DASHBOARD_AUTO_REFRESH_MODE = "fetch"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OWN = {"dremio_provider", "superset_provider", "lakehouse", "lakehouse_airbyte", "sandbox", "event_log"}
-SUPERSET = {"flask", "sqlalchemy", "sqlalchemy_dremio", "superset", "werkzeug"}
+OWN = {"dremio_provider", "superset_provider", "lakehouse", "lakehouse_airbyte", "sandbox", "event_log", "kept_rights"}
+SUPERSET = {"cachetools", "flask", "sqlalchemy", "sqlalchemy_dremio", "superset", "werkzeug"}
 """Imported only by what runs in Superset's own environment."""
 
 

@@ -161,13 +161,11 @@ class Workshop:
         return role
 
     def _permission(self, permission: str, view: str) -> int:
-        filters = [
-            {"col": "permission.name", "opr": "eq", "value": permission},
-            {"col": "view_menu.name", "opr": "eq", "value": view},
-        ]
-        query = json.dumps({"filters": filters})
-        found = self.hook.request("GET", "/api/v1/security/permissions-resources/", params={"q": query})
-        return int(found["result"][0]["id"])
+        named = {"q": json.dumps({"filters": [{"col": "name", "opr": "eq", "value": view}]})}
+        (found,) = self.hook.request("GET", "/api/v1/security/resources/", params=named)["result"]
+        of_view = {"q": json.dumps({"filters": [{"col": "view_menu", "opr": "rel_o_m", "value": found["id"]}]})}
+        rights = self.hook.request("GET", "/api/v1/security/permissions-resources/", params=of_view)["result"]
+        return next(int(right["id"]) for right in rights if right["permission"]["name"] == permission)
 
     def role_named(self, name: str) -> int:
         """The id of a role that Superset brings along, for example Gamma."""
