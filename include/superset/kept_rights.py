@@ -13,6 +13,7 @@ from typing import Any
 
 from cachetools import TTLCache, cachedmethod
 from flask import g
+from sqlalchemy.orm import joinedload
 from superset.security import SupersetSecurityManager
 
 KEPT_SECONDS = 1.0
@@ -40,6 +41,12 @@ class KeptRightsSecurityManager(SupersetSecurityManager):  # type: ignore[misc] 
         super().__init__(appbuilder)
         self._kept: TTLCache[Any, Any] = TTLCache(_MOST_KEPT, KEPT_SECONDS)
         self._kept_lock = Lock()
+
+    def get_user_by_id(self, pk: int) -> Any:
+        """Return whom a request is of with all roles: one way to the database instead of three."""
+        user, group = self.user_model, self.group_model
+        roles = (joinedload(user.roles), joinedload(user.groups).joinedload(group.roles))
+        return self.session.get(user, pk, options=roles)
 
     @cachedmethod(attrgetter("_kept"), key=_by_permission, lock=attrgetter("_kept_lock"))
     def exist_permission_on_roles(self, view_name: str, permission_name: str, role_ids: list[int]) -> bool:
