@@ -62,7 +62,8 @@ with DAG(
     doc_md=__doc__,
     tags=["lakehouse", "live"],
 ):
-    dag_parts.merge_change_data("{{ dag_run.run_after | ds }}")
+    # The next run begins when both have ended: a merge that hangs must be over before the loop is.
+    dag_parts.merge_change_data("{{ dag_run.run_after | ds }}", execution_timeout=timedelta(minutes=7))
     micro_batches(
         f"{{{{ var.json.airbyte_connections.{CONNECTION} }}}}",
         "{{ params.minutes }}",

@@ -29,7 +29,8 @@ DBT_TABLES = "dbt_tables"
 """The Airflow pool of the tasks that read or write dbt's tables, one slot each (``include/airflow/pools.json``)."""
 CHANGE_DATA = "tag:change_data"
 """dbt's selection of the models over change data."""
-_MERGE_WAIT_SECONDS = 900.0
+MERGE_WAIT_SECONDS = 120.0
+"""So long a merge waits for another one."""
 _held = ExitStack()
 
 
@@ -78,7 +79,7 @@ class OneAtATime:
 
         self.requirement(context)
         _held.close()  # of a task before, where one process runs several
-        _held.enter_context(exclusive(self.name, wait_seconds=_MERGE_WAIT_SECONDS))
+        _held.enter_context(exclusive(self.name, wait_seconds=MERGE_WAIT_SECONDS))
 
 
 def default_args() -> dict[str, Any]:
@@ -188,21 +189,22 @@ def dbt_task(snapshot_date: str) -> dict[str, Any]:
     }
 
 
-def merge_change_data(day: str) -> DbtRunLocalOperator:
+def merge_change_data(day: str, **arguments: Any) -> DbtRunLocalOperator:
     """Return the task that merges change data into the cold tables and declares the views over hot and cold.
 
     One dbt start for all of them. Two at a time would take each other's temporary tables, and the later one could put
-    older versions back: whoever comes second waits.
+    older versions back: whoever comes second waits. A backfill builds none of these tables, so it is not waited for,
+    or the live loop would stand still meanwhile.
 
     Args:
         day: As of ``dbt_arguments``.
+        arguments: More arguments of the operator.
     """
     from cosmos.operators.local import DbtRunLocalOperator
 
     ready = OneAtATime("merge change data", require("dremio_default", "metadata_postgres"))
-    return DbtRunLocalOperator(
-        task_id="merge_change_data", select=CHANGE_DATA, **{**dbt_task(day), "pre_execute": ready}
-    )
+    own = {"pool": "default_pool", "pre_execute": ready, **arguments}
+    return DbtRunLocalOperator(task_id="merge_change_data", select=CHANGE_DATA, **{**dbt_task(day), **own})
 
 
 def refresh_reflections() -> DremioRefreshReflectionsOperator:

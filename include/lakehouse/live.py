@@ -40,7 +40,7 @@ PAUSE_SECONDS = 1.0
 """Between two syncs when the first of them found nothing."""
 SLOT_SECONDS = 60.0
 """How often the replication slot is measured."""
-COMPACT_BATCHES = 50
+COMPACT_BATCHES = 20
 """After so many micro-batches their files are merged: what a query reads grows with the rows, not with the batches."""
 _POLL_SECONDS = 0.2
 _OTHER_SECONDS = 60.0  # a loop that was told to end may take so long

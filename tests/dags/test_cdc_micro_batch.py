@@ -31,6 +31,15 @@ def test_it_waits_to_be_unpaused_and_runs_once_at_a_time(live):
     assert live.get_task("micro_batches").retries >= 2
 
 
+def test_a_merge_that_hangs_is_over_before_the_loop_is(live):
+    from lakehouse.dag_parts import MERGE_WAIT_SECONDS
+
+    merge = live.get_task("merge_change_data")
+    one_try = merge.execution_timeout.total_seconds() + MERGE_WAIT_SECONDS + merge.retry_delay.total_seconds()
+    assert (merge.retries + 1) * one_try < 60 * live.params["minutes"]
+    assert merge.pool == "default_pool", "a backfill takes every slot of the other one for as long as it builds"
+
+
 def test_the_run_after_the_first_is_another_one(live):
     """Airflow 3.3 gives a continuous DAG without start_date a first interval of no length, and stops after one run."""
     from airflow.timetables.base import TimeRestriction

@@ -22,6 +22,7 @@ def test_a_loop_that_is_killed_cancels_the_sync_it_waits_for(
         return None
 
     monkeypatch.setattr(live, "refresh_bronze_metadata", lambda **_: [])
+    monkeypatch.setattr(live.compaction, "compact_day", lambda *_, **__: [])
     monkeypatch.setattr(live, "Lake", SimpleNamespace(from_connection=lambda: None))
     monkeypatch.setattr("dremio_provider.hooks.dremio.DremioHook", lambda *_: nullcontext())
     monkeypatch.setattr(live._MicroBatches, "_open_charts", no_charts)
