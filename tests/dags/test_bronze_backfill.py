@@ -50,7 +50,8 @@ def test_the_build_of_a_backfill_runs_alone_with_the_tables(dags: dict[str, Any]
     }.items():
         tasks = [task for task in dags[dag_id].tasks if not task.task_id.startswith(others)]
         alone = {"build"} if dag_id == "bronze_backfill" else set()
-        apart = {"transform.dbt_producer_watcher_done", "warm_dashboards.record_warming"}  # nothing, and PostgreSQL
+        # Nothing, PostgreSQL, and change data, which no backfill builds.
+        apart = {"transform.dbt_producer_watcher_done", "warm_dashboards.record_warming", "merge_change_data"}
         assert {task.task_id for task in tasks if task.pool != "dbt_tables"} == apart & {t.task_id for t in tasks}
         assert {task.task_id for task in tasks if task.pool_slots != 1} == alone
         # All at a time, or sensors that wait for dbt could keep it from starting.
