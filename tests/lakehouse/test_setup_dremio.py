@@ -160,6 +160,17 @@ def test_change_data_that_nobody_has_loaded_is_a_table_without_rows(dremio_serve
     assert len(list(dremio_server.list("bronze/cdc/postgres/orders/"))) == 1
 
 
+def test_a_cold_table_says_up_to_which_sync_it_has_everything(dremio_server: Lake) -> None:
+    dremio.apply()
+    table = "lake.datalake.gold.some_cold"
+    assert dremio.merged_up_to(table) is None
+    with DremioHook("dremio_default") as hook:
+        hook.execute_sql(f"create table {table} as select 7 as sync_id where 1 = 0")
+        assert dremio.merged_up_to(table) is None
+        hook.execute_sql(f"insert into {table} values (7), (12)")
+    assert dremio.merged_up_to(table) == 12
+
+
 def test_views_are_replaced_only_when_their_sql_differs(dremio_server: Lake, declared: Path) -> None:
     setup.apply("dremio")
     land_everything(dremio_server)
