@@ -13,7 +13,7 @@ from psycopg import errors
 
 from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError
 from sandbox.airbyte.connectors.postgres import PostgresSource
-from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS
+from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS, ArrowReader
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 from tests.sandbox.airbyte.services import Postgres, wait_until
 
@@ -64,6 +64,24 @@ def test_every_row_comes_once_as_it_was_when_reading_began(
     )
     found += reading
     assert sorted(pa.concat_batches(found)["i"].to_pylist()) == list(range(1, ROWS + 1))
+
+
+def test_what_happens_before_the_second_session_is_not_seen_by_it(
+    postgres: Postgres, source: PostgresSource, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, connections = ArrowReader._connected, []
+
+    def connected(reader: ArrowReader, sessions: Any) -> Any:
+        if connections:
+            with pytest.raises(errors.LockNotAvailable):
+                postgres.execute("set lock_timeout = '100ms'", f"truncate {large}")
+            postgres.execute(f"delete from {large}")
+        connections.append(connect(reader, sessions))
+        return connections[-1]
+
+    monkeypatch.setattr(ArrowReader, "_connected", connected)
+    assert sum(batch.num_rows for batch in batches(source)) == ROWS
+    assert len(connections) == SESSIONS
 
 
 def test_a_truncate_waits_for_the_reading_to_end(postgres: Postgres, source: PostgresSource, large: str) -> None:
