@@ -26,19 +26,16 @@ FIELDS = [
     pa.field("_airbyte_meta", META_TYPE, nullable=False),
 ]
 
-_HEXADECIMAL = np.array([list(b"%02x" % number) for number in range(256)], np.uint8).view(np.uint16)[:, 0]
-"""The two digits of every byte."""
-
 
 def raw_ids(count: int) -> Any:
     """Return ``count`` random version 4 UUIDs as an Arrow string array.
 
     They are drawn and written together: a UUID object per row would cost more than reading the row.
     """
-    numbers = np.random.default_rng().integers(0, 256, (count, 16), np.uint8)
+    numbers = np.frombuffer(bytearray(np.random.default_rng().bytes(16 * count)), np.uint8).reshape(count, 16)
     numbers[:, 6] = numbers[:, 6] & 0x0F | 0x40
     numbers[:, 8] = numbers[:, 8] & 0x3F | 0x80
-    digits = _HEXADECIMAL[numbers].view(np.uint8)
+    digits = np.frombuffer(numbers.tobytes().hex().encode(), np.uint8).reshape(count, 32)
     text = np.full((count, 36), ord("-"), np.uint8)
     for dashes, (first, last) in enumerate(pairwise((0, 8, 12, 16, 20, 32))):
         text[:, first + dashes : last + dashes] = digits[:, first:last]
@@ -55,15 +52,21 @@ def columns(count: int, extracted_ms: int, generation_id: int, sync_id: int) -> 
         generation_id: the stream's generation.
         sync_id: the job's id.
     """
-    zeros = pa.repeat(pa.scalar(0, pa.int32()), count + 1)
-    changes = pa.ListArray.from_arrays(zeros, pa.array([], META_TYPE.field("changes").type.value_type))
-    sync_ids = pa.repeat(pa.scalar(sync_id, pa.int64()), count)
+    changes = pa.ListArray.from_arrays(
+        _repeated(0, count + 1, np.int32, pa.int32()), pa.nulls(0, META_TYPE.field("changes").type.value_type)
+    )
+    sync_ids = _repeated(sync_id, count, np.int64, pa.int64())
     return [
         raw_ids(count),
-        pa.repeat(pa.scalar(extracted_ms, pa.int64()), count).cast(FIELDS[1].type),
-        pa.repeat(pa.scalar(generation_id, pa.int64()), count),
+        _repeated(extracted_ms, count, np.int64, FIELDS[1].type),
+        _repeated(generation_id, count, np.int64, pa.int64()),
         pa.StructArray.from_arrays([sync_ids, changes], fields=list(META_TYPE)),
     ]
+
+
+def _repeated(value: int, count: int, number: Any, kind: pa.DataType) -> Any:
+    """Return an array of equal numbers. ``pa.scalar`` would do, but imports pandas, which takes as long as a sync."""
+    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(np.full(count, value, number))])
 
 
 def json_lines(

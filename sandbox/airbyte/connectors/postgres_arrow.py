@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import adbc_driver_manager
@@ -15,10 +15,12 @@ from psycopg import sql
 from sandbox.airbyte.connectors.base import CancelledSync, ConnectorError
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
+BATCHES_AHEAD = 3
+"""For each session, so that none waits while the destination writes a row group."""
 SESSIONS = 2
 """Each has a process of its own in the server, which takes longer to send a row than it takes to read and write it."""
-RANGE_PAGES = 1024
+RANGE_PAGES = 2048
 """Pages of 8 kB that one query of a session reads; short, so that all sessions end at the same time."""
 
 Land = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -41,18 +43,18 @@ class ArrowReader:
         self._lock = threading.Lock()
 
     def query(self, statement: sql.Composable, land: Land) -> Iterator[pa.RecordBatch]:
-        """Yield the result of ``statement`` in its order, in batches of about 8 MB; the next one is read ahead.
+        """Yield the result of ``statement`` in its order, in batches of about 2 MB; the next one is read ahead.
 
         Raises:
             ConnectorError: if the connection or the query fails.
         """
         with self._sessions() as sessions:
-            yield from read_ahead(map(land, self._batches(self._connected(sessions), statement)))
+            yield from read_ahead(self._landed(self._connected(sessions), [statement], land))
 
     def table(
         self, select: sql.Composable, table: sql.Identifier, condition: sql.Composable | None, land: Land
     ) -> Iterator[pa.RecordBatch]:
-        """Yield a table's rows as they are at one moment, in no order, in batches of at most about 8 MB.
+        """Yield a table's rows as they are at one moment, in no order, in batches of at most about 2 MB.
 
         Of a large table each of :data:`SESSIONS` sessions reads one range of pages after the other. The others import
         the snapshot of the first one; all hold the lock that a query holds, so that no ``TRUNCATE`` comes in between.
@@ -84,13 +86,13 @@ class ArrowReader:
                 self._execute(connections[-1], begin, imported, lock)
             taken = iter(starts)  # by whichever session is free
 
-            def parts(connection: adbc_driver_manager.AdbcConnection) -> Iterator[pa.RecordBatch]:
-                for start in taken:
-                    pages = _pages(start, None if start == starts[-1] else start + RANGE_PAGES)
-                    where = pages if condition is None else sql.SQL("{} and ({})").format(pages, condition)
-                    yield from map(land, self._batches(connection, sql.SQL("{} where {}").format(select, where)))
+            def statement(start: int) -> sql.Composable:
+                pages = _pages(start, None if start == starts[-1] else start + RANGE_PAGES)
+                where = pages if condition is None else sql.SQL("{} and ({})").format(pages, condition)
+                return sql.SQL("{} where {}").format(select, where)
 
-            yield from read_ahead(*map(parts, connections))
+            parts = [self._landed(each, map(statement, taken), land) for each in connections]
+            yield from read_ahead(*parts, ahead=BATCHES_AHEAD)
 
     def interrupt(self) -> None:
         """Ask PostgreSQL to cancel what runs; what has not begun does not begin any more."""
@@ -120,9 +122,17 @@ class ArrowReader:
             with self._prepared(connection, statement) as prepared:
                 prepared.execute_update()
 
+    def _landed(
+        self, connection: adbc_driver_manager.AdbcConnection, statements: Iterable[sql.Composable], land: Land
+    ) -> Generator[pa.RecordBatch, None, None]:
+        for statement in statements:
+            with closing(self._batches(connection, statement)) as batches:
+                for batch in batches:
+                    yield land(batch)
+
     def _batches(
         self, connection: adbc_driver_manager.AdbcConnection, statement: sql.Composable
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         with self._prepared(connection, statement) as prepared:
             stream, _ = prepared.execute_query()
             with pa.RecordBatchReader._import_from_c(stream.address) as reader:

@@ -203,7 +203,7 @@ class Capture:
         names = ", ".join(stream.name for stream in loading)
         self._log("info", f"Initial load of {names} at {lsn_text(self._snapshot.position)}")
 
-    def _changes(self, direct: CapturedStream) -> Iterator[Any]:
+    def _changes(self, direct: CapturedStream) -> Generator[Any, None, None]:
         """Read the slot; yield the changes of one stream, keep those of the others."""
         decoder = Decoder({table: stream.key for table, stream in self._streams.items() if stream.key})
         messages = 0

@@ -1,0 +1,163 @@
+"""Large tables: read by several sessions at once, and still one table at one moment; numerics by their digits."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import errors
+
+from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError
+from sandbox.airbyte.connectors.postgres import PostgresSource
+from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS, ArrowReader
+from sandbox.airbyte.connectors.read_ahead import read_ahead
+from tests.sandbox.airbyte.services import Postgres, wait_until
+
+ROWS = SESSIONS * RANGE_PAGES + 100
+SESSIONS_OF_SOURCE = "from pg_stat_activity where application_name = 'airbyte-source-postgres'"
+
+
+@pytest.fixture
+def source(postgres: Postgres, schema: str) -> PostgresSource:
+    return PostgresSource(postgres.configuration(schemas=[schema]))
+
+
+@pytest.fixture
+def large(postgres: Postgres, schema: str) -> str:
+    """A table of one row a page: more than what is read ahead, and more ranges of pages than sessions."""
+    postgres.execute(
+        f"create table {schema}.large (i int, note text storage plain)",
+        f"insert into {schema}.large select i, repeat('x', 7000) from generate_series(1, {ROWS}) i",
+    )
+    with psycopg.connect(postgres.dsn) as session:
+        (pages,) = session.execute(f"select pg_relation_size('{schema}.large') / 8192".encode()).fetchone() or (0,)
+    assert pages > SESSIONS * RANGE_PAGES
+    return f"{schema}.large"
+
+
+def batches(source: PostgresSource) -> Iterator[pa.RecordBatch]:
+    (stream,) = source.discover()
+    return iter(source.read(ConfiguredStream(stream, incremental=False, overwrite=True), None, print).batches())
+
+
+def count(postgres: Postgres, what: str) -> int:
+    with psycopg.connect(postgres.dsn) as session:
+        row = session.execute(f"select count(*) {what}".encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_every_row_comes_once_as_it_was_when_reading_began(
+    postgres: Postgres, source: PostgresSource, large: str
+) -> None:
+    reading = batches(source)
+    found = [next(reading)]
+    assert count(postgres, SESSIONS_OF_SOURCE) == SESSIONS
+    postgres.execute(
+        f"delete from {large} where i % 2 = 0",
+        f"update {large} set i = -i",
+        f"insert into {large} select i, 'late' from generate_series(100001, 101000) i",
+    )
+    found += reading
+    assert sorted(pa.concat_batches(found)["i"].to_pylist()) == list(range(1, ROWS + 1))
+
+
+def test_what_happens_before_the_second_session_is_not_seen_by_it(
+    postgres: Postgres, source: PostgresSource, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, connections = ArrowReader._connected, []
+
+    def connected(reader: ArrowReader, sessions: Any) -> Any:
+        if connections:
+            with pytest.raises(errors.LockNotAvailable):
+                postgres.execute("set lock_timeout = '100ms'", f"truncate {large}")
+            postgres.execute(f"delete from {large}")
+        connections.append(connect(reader, sessions))
+        return connections[-1]
+
+    monkeypatch.setattr(ArrowReader, "_connected", connected)
+    assert sum(batch.num_rows for batch in batches(source)) == ROWS
+    assert len(connections) == SESSIONS
+
+
+def test_a_truncate_waits_for_the_reading_to_end(postgres: Postgres, source: PostgresSource, large: str) -> None:
+    reading = batches(source)
+    first = next(reading)
+    with pytest.raises(errors.LockNotAvailable):
+        postgres.execute("set lock_timeout = '100ms'", f"truncate {large}")
+    assert first.num_rows + sum(batch.num_rows for batch in reading) == ROWS
+    postgres.execute("set lock_timeout = '5s'", f"truncate {large}")
+
+
+def test_an_interrupt_ends_all_sessions(postgres: Postgres, source: PostgresSource, large: str) -> None:
+    reading = batches(source)
+    next(reading)
+    source.interrupt()
+    with pytest.raises((ConnectorError, CancelledSync)):
+        list(reading)
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the sessions end", 2)
+
+
+def test_a_session_that_dies_fails_the_reading(postgres: Postgres, source: PostgresSource, large: str) -> None:
+    reading = batches(source)
+    next(reading)
+    postgres.execute(f"select pg_terminate_backend((select min(pid) {SESSIONS_OF_SOURCE}))")
+    with pytest.raises(ConnectorError) as caught:
+        list(reading)
+    assert caught.value.failure_type == "transient_error"
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the other session ends", 2)
+
+
+def test_a_caller_that_stops_early_ends_all_sessions(postgres: Postgres, source: PostgresSource, large: str) -> None:
+    reading: Any = batches(source)
+    next(reading)
+    reading.close()
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the sessions end", 2)
+
+
+def test_read_ahead_raises_what_one_source_raises_although_another_goes_on() -> None:
+    closed = []
+
+    def endless() -> Generator[int, None, None]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append("endless")
+
+    def failing() -> Generator[int, None, None]:
+        yield 2
+        raise ValueError("gone")
+
+    with pytest.raises(ValueError, match="gone"):
+        for _ in read_ahead(endless(), failing()):
+            pass
+    assert closed == ["endless"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "scale"),
+    [(1, 0), (3, 3), (4, 1), (9, 2), (12, 2), (12, 5), (18, 0), (18, 2), (18, 9), (18, 17), (18, 18)],
+)
+def test_numerics_keep_every_digit(
+    postgres: Postgres, source: PostgresSource, schema: str, precision: int, scale: int
+) -> None:
+    draw = random.Random(precision * 100 + scale)
+    numbers = [draw.choice((1, -1)) * draw.randrange(10 ** draw.randint(0, precision)) for _ in range(300)]
+    numbers += [0, 10**precision - 1, 1 - 10**precision, 1, 10 ** (precision - 1)]
+    values = [f"{number}e-{scale}" for number in numbers] + ["NaN", None, "0", None]
+    with psycopg.connect(postgres.dsn) as session:
+        kind = f"numeric({precision}, {scale})"
+        session.execute(f"create table {schema}.n (i int, v {kind}, t text)".encode())
+        session.cursor().executemany(
+            f"insert into {schema}.n select i, v, v::text from (select %s::int, %s::{kind}) s(i, v)".encode(),
+            list(enumerate(values)),
+        )
+    landed = pa.concat_batches(list(batches(source)))
+    assert landed.schema.field("v").type == pa.decimal128(precision, scale)
+    texts = [None if text == "NaN" else text for text in landed["t"].to_pylist()]
+    assert [None if value is None else f"{value:f}" for value in landed["v"].to_pylist()] == texts
