@@ -1,4 +1,8 @@
-"""destination-elasticsearch into the sandbox's server, and a real one where ``REAL_ELASTICSEARCH_URL`` names it."""
+"""destination-elasticsearch into the sandbox's server and a real one.
+
+The real one is where ``REAL_ELASTICSEARCH_URL`` says, or with ``ELASTICSEARCH_FROM_MAVEN=1`` made of the jars on Maven
+Central: version 7, which has the same calls.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -14,19 +19,27 @@ import pytest
 
 from tests.sandbox.airbyte.services import Airbyte, Client, Postgres, free_port
 from tests.sandbox.elasticsearch.conftest import Server
+from tests.sandbox.elasticsearch.original_server import MISSING, original
 
-REAL = os.environ.get("REAL_ELASTICSEARCH_URL", "")
+REAL, FROM_MAVEN = os.environ.get("REAL_ELASTICSEARCH_URL", ""), "ELASTICSEARCH_FROM_MAVEN" in os.environ
 
 
-@pytest.fixture(scope="module", params=["sandbox", *(["real"] if REAL else [])])
+@pytest.fixture(scope="module", params=["sandbox", "real"])
 def search(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    server = None if request.param == "real" else Server(tmp_path_factory.mktemp("search"))
-    if server is not None:
-        server.start()
-    with httpx.Client(base_url=server.url if server is not None else REAL, timeout=30) as client:
-        yield client
-    if server is not None:
-        server.stop()
+    with ExitStack() as opened:
+        if request.param == "sandbox":
+            server = Server(tmp_path_factory.mktemp("search"))
+            server.start()
+            opened.callback(server.stop)
+            url = server.url
+        elif REAL:
+            url = REAL
+        elif FROM_MAVEN and not MISSING:
+            url = opened.enter_context(original(tmp_path_factory.mktemp("original")))
+        else:
+            lacking = f"{' and '.join(MISSING)} missing" if FROM_MAVEN else "ELASTICSEARCH_FROM_MAVEN=1 makes one"
+            pytest.skip(f"no real Elasticsearch: {lacking}")
+        yield opened.enter_context(httpx.Client(base_url=url, timeout=30))
 
 
 def connect(client: Client, postgres: Postgres, search: httpx.Client, schema: str, mode: str, **changes: Any) -> str:
