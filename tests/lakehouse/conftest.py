@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from lakehouse.lake import Lake
 
 from .servers import free_offset, free_port, postgres, running, sandbox

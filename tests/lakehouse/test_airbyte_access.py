@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs
 
 import pytest
-
 from lakehouse.airbyte import AirbyteError, ConfigApi
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-
 from lakehouse import files, templates
 from lakehouse.config import load_streams
 from lakehouse.setup.airbyte.checking import check
 from lakehouse.setup.airbyte.declared import Declared, read, stream_configurations
+
 from sandbox.airbyte.declarative.manifest import Manifest
 
 FOLDER = files.include_dir() / "airbyte" / "templates"

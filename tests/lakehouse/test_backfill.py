@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
 from lakehouse.bronze import StreamLoad, load_to_bronze, reload_bronze
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake

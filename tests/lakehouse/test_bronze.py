@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from lakehouse.bronze import StreamLoad, load_to_bronze
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake, LakeError

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import pytest
-
 import lakehouse
+import pytest
 from lakehouse.bronze import load_to_bronze
 from lakehouse.exceptions import ContractViolation
 from lakehouse.lake import Lake

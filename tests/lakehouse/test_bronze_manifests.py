@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-
 from lakehouse.bronze import StreamLoad, load_to_bronze
 from lakehouse.exceptions import ContractViolation, RowCountMismatch
 from lakehouse.lake import Lake

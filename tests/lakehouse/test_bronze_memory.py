@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lakehouse
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-import lakehouse
 
 from .landing_files import META
 

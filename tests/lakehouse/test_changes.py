@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lakehouse import change_files
 from lakehouse.changes import ChangeBatch, load_changes
 from lakehouse.exceptions import ContractViolation

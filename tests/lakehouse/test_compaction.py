@@ -7,7 +7,6 @@ from datetime import date
 
 import pyarrow as pa
 import pytest
-
 from lakehouse import compaction
 from lakehouse.compaction import Compaction, compact_changes, compact_day
 from lakehouse.exceptions import ContractViolation

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from lakehouse import config
 from lakehouse.config import ConfigError, load_dashboards, load_plan, load_reflections, load_streams
 

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from lakehouse.bronze import load_to_bronze, reload_bronze
 from lakehouse.compaction import compact_changes
 from lakehouse.expiry import Expired, expire

@@ -14,7 +14,6 @@ import httpx
 import pytest
 import yaml
 from dremio_provider.hooks.dremio import DremioHook
-
 from lakehouse import setup
 from lakehouse.files import include_dir
 from lakehouse.lake import Lake

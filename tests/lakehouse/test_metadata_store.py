@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
-
 from lakehouse.metadata_store import LockHeld, exclusive
 
 from .conftest import Platform

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lakehouse import ordering, partition
 from lakehouse.config import Stream
 from lakehouse.contracts import Mismatch

@@ -5,10 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
-
 from lakehouse.config import load_plan
 from lakehouse.plan import Plan
+from pydantic import ValidationError
 
 ARCHITECTURE = [
     ("extract_postgres", "01:00", 30),

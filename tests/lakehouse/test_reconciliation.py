@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from lakehouse.exceptions import RowCountMismatch
 from lakehouse.reconciliation import SyncedRows, synced_rows
 

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-
 from lakehouse import setup
 from lakehouse.airbyte import public_api
 from lakehouse.bronze import load_sync

@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-
 from lakehouse import files, replication, setup
 from lakehouse.airbyte import every, public_api
 from lakehouse.replication import Feed, ReplicationError, SlotAlarm

@@ -5,7 +5,6 @@ import pickle
 import socket
 
 import pytest
-
 from lakehouse import services
 from lakehouse.connections import ConnectionMissing
 from lakehouse.lake import Lake

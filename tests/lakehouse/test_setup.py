@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
-
 from lakehouse import files, setup
 from lakehouse.airbyte import AirbyteError, ask, every, public_api
 from lakehouse.files import ConfigError

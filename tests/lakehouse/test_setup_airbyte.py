@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from lakehouse import files, setup
 from lakehouse.airbyte import ask, every, public_api
 from lakehouse.files import ConfigError

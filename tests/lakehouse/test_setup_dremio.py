@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from dremio_provider.exceptions import DremioError
 from dremio_provider.hooks.dremio import DremioHook
-
 from lakehouse import files, setup
 from lakehouse.bronze import load_to_bronze
 from lakehouse.config import load_reflections

@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from lakehouse import files, setup
 from superset_provider.assets.bundle import read_folder
 from superset_provider.assets.export import export_assets
 from superset_provider.hooks.superset import SupersetHook
 
-from lakehouse import files, setup
 from tests.providers.superset.bundles import remove_bundle
 from tests.providers.superset.real import RealSuperset
 

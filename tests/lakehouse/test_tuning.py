@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from lakehouse.tuning import Tuning, TuningError, tuned_destination, tuned_manifest, tuned_source
 
 CDC = {"sourceType": "postgres", "replication_method": {"method": "CDC"}}
