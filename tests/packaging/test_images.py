@@ -59,7 +59,7 @@ def test_what_is_copied_exists_and_reaches_the_builder(root, dockerfile):
     sources = [word for words in copies for word in words[:-1] if not word.startswith("--")]
     assert sources
     for source in sources:
-        assert (root / source).exists(), source
+        assert any(root.glob(source)), source
         assert any(fnmatch.fnmatch(source.split("/")[0], pattern) for pattern in let_in), f"{source} is ignored"
 
 
