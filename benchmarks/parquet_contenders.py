@@ -24,13 +24,13 @@ def source_postgres(dsn: str, out: Path) -> Callable[[], None]:
     import pyarrow.parquet as pq
 
     source, stream = _source(dsn)
-    from sandbox.airbyte.connectors.part_writers import repetitive
+    from sandbox.airbyte.connectors.part_writers import encodings
 
     def run() -> None:
         writer = None
         for batch in source.read(stream, None, lambda *_: None).batches():
             if writer is None:
-                options = {"compression": "snappy", "use_dictionary": repetitive(batch)}
+                options = {"compression": "snappy", **encodings(batch)}
                 writer = pq.ParquetWriter(out / "sales.parquet", batch.schema, **options)
             writer.write_batch(batch, row_group_size=GROUP_ROWS)
         writer.close()

@@ -4,6 +4,7 @@ import io
 import uuid
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -64,6 +65,36 @@ def test_the_codec_is_the_configured_one_and_uncompressed_by_default(
         file = pq.ParquetFile(io.BytesIO(lake.body(key)))
         assert file.metadata.row_group(0).column(0).compression == codec
         assert file.metadata.num_rows == 1000
+
+
+def test_columns_are_encoded_as_it_pays(client: Client, postgres: Postgres, lake: S3, schema: str) -> None:
+    far = f"case when i % 2 = 0 then {2**63 - 1} else {-(2**63)} end"
+    postgres.execute(
+        f"""create table {schema}.t as select i, {far} as far, nullif(i % 3, 0) as sparse,
+            date '2026-01-01' + i as day, timestamptz '2026-01-01' - i * interval '1 s' as at, i::text as note,
+            'status ' || i % 5 as status, i::float8 as real from generate_series(1, 3000) i"""
+    )
+    expected = {
+        **dict.fromkeys(("i", "far", "sparse", "day", "at"), "DELTA_BINARY_PACKED"),
+        **{"note": "PLAIN", "status": "RLE_DICTIONARY", "real": "PLAIN"},
+    }
+    for dictionary in (True, False):
+        form = {"format_type": "Parquet", "dictionary_encoding": dictionary}
+        client.sync(connect(client, postgres, lake, schema, [{"name": "t"}], form=form))
+        (key,) = lake.keys(f"bronze/landing/{schema}/t/")
+        file = pq.ParquetFile(io.BytesIO(lake.body(key)))
+        group = file.metadata.row_group(0)
+        found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+        for name, encoding in expected.items():
+            used = found[name].encodings
+            wanted = encoding if dictionary else encoding.replace("RLE_DICTIONARY", "PLAIN")
+            assert wanted in used, name
+            assert ("RLE_DICTIONARY" in used) == (wanted == "RLE_DICTIONARY"), name
+            assert found[name].statistics.has_min_max, name
+        with psycopg.connect(postgres.dsn, options="-c timezone=UTC") as session:
+            original = session.execute(f"select * from {schema}.t order by i".encode()).fetchall()
+        landed = file.read(columns=list(expected)).sort_by("i")
+        assert list(zip(*(column.to_pylist() for column in landed.columns), strict=True)) == original
 
 
 def test_keys_follow_the_layout_and_overwrite_replaces_the_previous_generation(
