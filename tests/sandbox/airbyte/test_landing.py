@@ -59,4 +59,5 @@ def test_a_key_is_found_again_by_its_own_stream_only(stream: str, other: str, pa
 def test_raw_ids_are_distinct_version_four_uuids(count: int) -> None:
     ids = raw_ids(count).to_pylist()
     assert len(set(ids)) == count
-    assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", item) for item in ids)
+    version_four = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+    assert all(version_four.fullmatch(item) for item in ids)
