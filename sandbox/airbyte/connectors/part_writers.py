@@ -18,6 +18,8 @@ from sandbox.airbyte.connectors.base import Batch, Stream
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Upper bound of a row group in memory, whatever ``block_size_mb`` says: several syncs share one machine."""
 DICTIONARY_SAMPLE_ROWS = 20_000
+INTEGER_DIGITS = 18
+"""Precision up to which Parquet has decimals as integers."""
 
 
 class PartWriter(Protocol):
@@ -134,9 +136,10 @@ class ParquetWriter:
 def encodings(batch: pa.RecordBatch, *, dictionary: bool = True) -> dict[str, Any]:
     """Return how to encode the columns of a file, as options of pyarrow's ``ParquetWriter``.
 
-    Whole numbers, dates and times are written as their differences (``DELTA_BINARY_PACKED``): there is less to
-    compress, so that both writing and reading are faster, and files are smaller. Of the others those have a dictionary
-    for which it pays: of unique values it is built, found too large and thrown away.
+    Whole numbers, dates, times, and decimals of at most 18 digits, which are stored as whole numbers, are written as
+    their differences (``DELTA_BINARY_PACKED``): there is less to compress, so that both writing and reading are faster,
+    and files are smaller. Of the others those have a dictionary for which it pays: of unique values it is built, found
+    too large and thrown away.
 
     Args:
         batch: the file's first records.
@@ -150,10 +153,12 @@ def encodings(batch: pa.RecordBatch, *, dictionary: bool = True) -> dict[str, An
         if dictionary and field.name not in differences and not pa.types.is_nested(field.type)
         if 2 * pc.count_distinct(values).as_py() <= sample.num_rows
     ]
-    return {"use_dictionary": repetitive, "column_encoding": differences}
+    return {"use_dictionary": repetitive, "column_encoding": differences, "store_decimal_as_integer": True}
 
 
 def _is_whole(kind: pa.DataType) -> bool:
+    if pa.types.is_decimal128(kind):
+        return bool(kind.precision <= INTEGER_DIGITS)
     return bool(pa.types.is_integer(kind) or pa.types.is_temporal(kind))
 
 

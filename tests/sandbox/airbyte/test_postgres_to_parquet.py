@@ -72,11 +72,12 @@ def test_columns_are_encoded_as_it_pays(client: Client, postgres: Postgres, lake
     postgres.execute(
         f"""create table {schema}.t as select i, {far} as far, nullif(i % 3, 0) as sparse,
             date '2026-01-01' + i as day, timestamptz '2026-01-01' - i * interval '1 s' as at, i::text as note,
+            (i * -999999999999.25)::numeric(18, 2) as price, (i / 7.0)::numeric(19, 2) as wide,
             'status ' || i % 5 as status, i::float8 as real from generate_series(1, 3000) i"""
     )
     expected = {
-        **dict.fromkeys(("i", "far", "sparse", "day", "at"), "DELTA_BINARY_PACKED"),
-        **{"note": "PLAIN", "status": "RLE_DICTIONARY", "real": "PLAIN"},
+        **dict.fromkeys(("i", "far", "sparse", "day", "at", "price"), "DELTA_BINARY_PACKED"),
+        **{"wide": "PLAIN", "note": "PLAIN", "status": "RLE_DICTIONARY", "real": "PLAIN"},
     }
     for dictionary in (True, False):
         form = {"format_type": "Parquet", "dictionary_encoding": dictionary}
@@ -91,8 +92,10 @@ def test_columns_are_encoded_as_it_pays(client: Client, postgres: Postgres, lake
             assert wanted in used, name
             assert ("RLE_DICTIONARY" in used) == (wanted == "RLE_DICTIONARY"), name
             assert found[name].statistics.has_min_max, name
+        assert found["price"].physical_type == "INT64"
         with psycopg.connect(postgres.dsn, options="-c timezone=UTC") as session:
-            original = session.execute(f"select * from {schema}.t order by i".encode()).fetchall()
+            query = f"select {', '.join(expected)} from {schema}.t order by i"
+            original = session.execute(query.encode()).fetchall()
         landed = file.read(columns=list(expected)).sort_by("i")
         assert list(zip(*(column.to_pylist() for column in landed.columns), strict=True)) == original
 
