@@ -20,7 +20,7 @@ LATE = datetime.combine(datetime.now(UTC).date() - timedelta(days=3), time(12), 
 PARTITION = f"bronze/postgres/orders/date={LATE.date()}/"
 
 READ_NO_ORDERS = {f"silver/{name}" for name in ("customers", "order_items", "payments", "products", "returns")}
-READ_NO_ORDERS |= {"gold/orders_cold"}
+READ_NO_ORDERS |= {f"gold/{name}_cold" for name in ("customers", "order_items", "orders")}
 """Of these tables the late row says nothing; those of change data read another source."""
 
 
