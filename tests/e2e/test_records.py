@@ -47,7 +47,7 @@ def test_every_dbt_invocation_is_in_the_history(platform):
     assert any("build" in command or "run" in command for command in commands), commands
     assert any("test" in command for command in commands), commands
     assert any("freshness" in command for command in commands), commands
-    assert {status for _, status, *_ in rows} == {"success"}
+    assert [row for row in rows if row[1] != "success"] == []
     assert max(models for _, _, models, *_ in rows) >= 8
     assert max(tests for _, _, _, tests, _ in rows) > 10
     assert all(in_order for *_, in_order in rows)
