@@ -27,6 +27,7 @@ from botocore.client import Config
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS = 30
+ANSWER_SECONDS = 120  # a machine that stands still for a while is no failure
 
 
 def free_port() -> int:
@@ -293,15 +294,17 @@ class Client:
         self.api = api
         # A connection for each request, as curl makes them: one that was kept may belong to a server that was killed.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=api + "/", timeout=20, limits=limits)
+        self.http = httpx.Client(base_url=api + "/", timeout=ANSWER_SECONDS, limits=limits)
         config_api = f"{config_url}/api/v1/"
-        self.config = httpx.Client(base_url=config_api, timeout=20, limits=limits) if config_url else None
+        self.config = httpx.Client(base_url=config_api, timeout=ANSWER_SECONDS, limits=limits) if config_url else None
         self.credentials = {"client_id": client_id, "client_secret": client_secret}
         self.login()
 
     def login(self) -> None:
         answer = httpx.post(
-            f"{self.api}/applications/token", data={"grant_type": "client_credentials", **self.credentials}, timeout=20
+            f"{self.api}/applications/token",
+            data={"grant_type": "client_credentials", **self.credentials},
+            timeout=ANSWER_SECONDS,
         )
         answer.raise_for_status()
         self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
