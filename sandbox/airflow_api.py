@@ -24,15 +24,16 @@ class AirflowClient:
 
     Args:
         settings: where it is and who logs in.
+        timeout: seconds that an answer may take.
 
     Raises:
         SandboxError: from every method, if Airflow does not answer or refuses; with its address and what it said.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout: float = 30) -> None:
         self._address = settings["AIRFLOW_URL"]
         self._login = {"username": settings["AIRFLOW_USER"], "password": settings["AIRFLOW_PASSWORD"]}
-        self._http = httpx.Client(base_url=self._address, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=self._address, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> AirflowClient:
         return self

@@ -84,28 +84,34 @@ def compact_changes(source: str, *, before: date | None = None, lake: Lake | Non
     end = before or datetime.now(UTC).date()
     manifests = ChangeManifests(store, declared)
     with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="compaction") as pool:
-        named = list(pool.map(manifests.read, manifests.job_ids(0)))
-        committed = {item.key for manifest in named for item in manifest.objects}
+        # The manifests come first: of what a load takes meanwhile, nothing is known, and nothing touched.
+        job_ids = manifests.job_ids(0)
+        days = [(stream, _days(store, declared, stream, end)) for stream in declared.streams.values()]
+        files = {item.key for _, found in days for objects in found.values() for item in objects}
+        # A manifest is needed as long as something it has taken, or holds back, is where it was.
+        areas = ((f"{declared.landing}/", False), (quarantine_area(declared), True))
+        present = {item.key for prefix, held in areas for item in list_landed(store, prefix, quarantined=held)}
+        committed: set[str] = set()
+        old = []
+        # One after the other: there may be as many as a day has seconds.
+        for manifest in pool.map(manifests.read, job_ids):
+            committed.update(files.intersection(item.key for item in manifest.objects))
+            if (
+                all(day_of(item.key) < end.isoformat() for item in manifest.objects)
+                and present.isdisjoint(manifest.taken)
+                and present.isdisjoint(key for held in manifest.held.values() for key in held.objects)
+            ):
+                old.append(manifest.job_id)
         done = []
-        for stream in declared.streams.values():
-            for day, objects in _days(store, declared, stream, end).items():
+        for stream, found in days:
+            for day, objects in found.items():
                 folder = _Day(store, declared, stream, day, pool)
                 here = folder.clean_up(objects)
                 taken = committed | folder.made
                 compaction = folder.compact([item for item in here if item.key in taken])
                 done += [compaction] if compaction else []
-        # A manifest is needed as long as something it has taken, or holds back, is where it was.
-        areas = ((f"{declared.landing}/", False), (quarantine_area(declared), True))
-        present = {item.key for prefix, held in areas for item in list_landed(store, prefix, quarantined=held)}
-        old = [
-            manifest
-            for manifest in named
-            if all(day_of(item.key) < end.isoformat() for item in manifest.objects)
-            and present.isdisjoint(manifest.taken)
-            and present.isdisjoint(key for held in manifest.held.values() for key in held.objects)
-        ]
     # The newest is kept: it says to whoever looks how far the log has been loaded.
-    store.delete(manifests.key(manifest.job_id) for manifest in old if manifest is not named[-1])
+    store.delete(manifests.key(job_id) for job_id in old if job_id != job_ids[-1])
     return done
 
 
@@ -168,19 +174,24 @@ class _Day:
         """Return the files since the last compaction that a manifest names, and those before that they outweigh."""
         large = [number for number, item in enumerate(objects) if item.key in self.made]
         small = objects[large[-1] + 1 if large else 0 :]
-        if not small:
+        before = [objects[number] for number in reversed(large)]
+        # A lone file may lie there all day: what could not be merged anyway is not asked for.
+        if len(_with_outweighed(small, before)) < 2:
             return []
-        # What a load has written, a manifest of its own job names, or of a later one.
-        jobs = manifests.job_ids(jobs_of(small[0].key)[0])
-        committed = {item.key for manifest in self._pool.map(manifests.read, jobs) for item in manifest.objects}
-        chosen = [item for item in small if item.key in committed]
-        weight = sum(item.size for item in chosen)
-        for number in reversed(large):
-            if objects[number].size > min(weight, FULL_BYTES - weight):
-                break
-            chosen.insert(0, objects[number])
-            weight += objects[number].size
-        return chosen
+        committed = self._committed(small, manifests)
+        return _with_outweighed([item for item in small if item.key in committed], before)
+
+    def _committed(self, small: Sequence[StoredObject], manifests: ChangeManifests) -> set[str]:
+        """Return which files a manifest names: that of their own job, or of a later one that has loaded them."""
+        own = {jobs_of(item.key)[0] for item in small}
+        after = manifests.job_ids(min(own))
+        keys = {item.key for item in small}
+        committed: set[str] = set()
+        for jobs in ([job for job in after if job in own], [job for job in after if job not in own]):
+            if not keys <= committed:
+                named = self._pool.map(manifests.read, jobs)
+                committed |= keys.intersection(item.key for manifest in named for item in manifest.objects)
+        return committed
 
     def compact(self, inputs: Sequence[StoredObject]) -> Compaction | None:
         """Make one file of several; None when there is nothing to do, or their columns do not fit together."""
@@ -216,6 +227,18 @@ class _Day:
         target = folder / "compacted.parquet"
         pieces = (_widened(pa.Table.from_batches([batch]), schema) for batch in partition.batches(files))
         return target, partition.write(pieces, schema, target)
+
+
+def _with_outweighed(small: Sequence[StoredObject], before: Iterable[StoredObject]) -> list[StoredObject]:
+    """Return files with those before them, the newest first, that are no larger than what is there so far."""
+    chosen = list(small)
+    weight = sum(item.size for item in chosen)
+    for item in before:
+        if item.size > min(weight, FULL_BYTES - weight):
+            break
+        chosen.insert(0, item)
+        weight += item.size
+    return chosen
 
 
 def _days(lake: Lake, source: Source, stream: Stream, end: date) -> Mapping[str, list[StoredObject]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.config import load_dashboards, load_reflections
+from lakehouse.dbt_statements import NothingLeft, end_statements_of_task
 from lakehouse.files import include_dir, read_yaml
 from lakehouse.services import Requirement, require
 
@@ -169,8 +170,13 @@ def dbt_arguments(snapshot_date: str) -> dict[str, Any]:
         "append_env": True,
         "callback": "lakehouse.history.record_dbt_invocation",
         "pool": DBT_TABLES,
-        "pre_execute": require("dremio_default"),
+        "pre_execute": NothingLeft(require("dremio_default")),
         "execution_timeout": timedelta(hours=2),
+        # Interrupted, dbt-dremio fails to cancel, with a traceback, and leaves its statements. So dbt is terminated,
+        # and what it has left is ended afterwards.
+        "cancel_query_on_kill": False,
+        "on_failure_callback": end_statements_of_task,
+        "on_retry_callback": end_statements_of_task,
     }
 
 
@@ -203,7 +209,7 @@ def merge_change_data(day: str, **arguments: Any) -> DbtRunLocalOperator:
     from cosmos.operators.local import DbtRunLocalOperator
 
     ready = OneAtATime("merge change data", require("dremio_default", "metadata_postgres"))
-    own = {"pool": "default_pool", "pre_execute": ready, **arguments}
+    own = {"pool": "default_pool", "pre_execute": NothingLeft(ready, one_at_a_time=True), **arguments}
     return DbtRunLocalOperator(task_id="merge_change_data", select=CHANGE_DATA, **{**dbt_task(day), **own})
 
 

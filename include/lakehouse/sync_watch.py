@@ -17,6 +17,8 @@ from lakehouse.sync_jobs import ACTIVE, TakenSync, cancel_sync, has_succeeded, t
 if TYPE_CHECKING:
     from airbyte_api import AirbyteAPI
 
+_LOOKS = 4
+"""So many looks at least it takes to see that a sync stands still: a machine that slept has not looked meanwhile."""
 _log = logging.getLogger(__name__)
 
 
@@ -112,7 +114,7 @@ class SyncWatch:
         taken: The job.
         config: Airbyte's Config API; without it only what the destination has committed counts as progress.
         timeout: Seconds from now on.
-        stalled_after: Seconds without a moving record or byte; None: no limit.
+        stalled_after: Seconds without a moving record or byte, seen in four looks at least; None: no limit.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class SyncWatch:
         self._config = config
         self._timeout = timeout
         self._stalled_after = stalled_after
-        self._began = self._moved = time.monotonic()
+        self._began = self._moved = self._looked = time.monotonic()
         self._last: tuple[Any, ...] = ()
         self.progress = Progress(taken.job_id, "unknown", 0, 0, 0.0)
 
@@ -219,6 +221,10 @@ class SyncWatch:
     def _check_limits(self) -> None:
         now = time.monotonic()
         about = f"The sync, Airbyte job {self.taken.job_id},"
+        if self._stalled_after is not None:
+            unseen = now - self._looked - self._stalled_after / _LOOKS
+            self._moved = min(now, self._moved + max(0.0, unseen))
+        self._looked = now
         if self._stalled_after is not None and now - self._moved >= self._stalled_after:
             # A job that hangs is of no use to whoever has started it.
             self._give_up(own_only=False)

@@ -101,9 +101,10 @@ def test_a_stream_that_does_not_exist_is_refused_at_the_trigger(backfill: Any) -
 def test_no_task_of_it_reads_a_source(backfill: Any) -> None:
     from lakehouse.services import Requirement
 
-    asked = {conn_id for task in backfill.tasks for conn_id in getattr(task._pre_execute_hook, "conn_ids", ())}
+    hooks = [getattr(task._pre_execute_hook, "ready", task._pre_execute_hook) for task in backfill.tasks]
+    asked = {conn_id for hook in hooks for conn_id in getattr(hook, "conn_ids", ())}
     assert asked == {"lake_s3", "dremio_default", "superset_default"}
-    assert all(isinstance(task._pre_execute_hook, Requirement | None) for task in backfill.tasks)
+    assert all(isinstance(hook, Requirement | None) for hook in hooks)
 
 
 def test_the_nightly_batch_refuses_to_read_a_source_in_a_backfill(dags: dict[str, Any]) -> None:

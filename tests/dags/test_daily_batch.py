@@ -33,6 +33,20 @@ def test_the_package_has_its_dags(dags):
     }
 
 
+def test_no_dbt_task_leaves_statements_in_dremio(dags):
+    from lakehouse.dbt_statements import NothingLeft
+
+    tasks = [task for dag in dags.values() for task in dag.tasks if hasattr(task, "cancel_query_on_kill")]
+    assert {"merge_change_data", "dbt_tests.test", "dbt_docs", "build"} < {task.task_id for task in tasks}
+    assert any(task.task_id.endswith("dbt_producer_watcher") for task in tasks)
+    for task in tasks:
+        assert not task.cancel_query_on_kill, task
+        assert isinstance(task._pre_execute_hook, NothingLeft), task
+        assert task._pre_execute_hook.one_at_a_time == (task.task_id == "merge_change_data"), task
+        assert task.on_failure_callback, task
+        assert task.on_retry_callback, task
+
+
 def test_conventions(dags):
     for dag in dags.values():
         assert dag.catchup is False

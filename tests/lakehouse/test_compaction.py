@@ -142,6 +142,56 @@ def test_a_day_that_goes_on_has_few_files_however_many_batches_there_are(lake: L
     assert [row[0] for row in rows(lake)] == expected
 
 
+class ReadLake(Lake):
+    """A lake that notes which objects are read."""
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__(lake._client, lake.bucket)
+        self.read: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return super().get(key)
+
+    def manifests(self) -> list[str]:
+        """The manifests that were read since this was last asked."""
+        read, self.read = self.read, []
+        return sorted(key for key in read if "/_manifests/" in key)
+
+
+def test_the_manifests_of_a_day_do_not_make_its_compaction_slow(lake: Lake) -> None:
+    """The one file of a stream that seldom changes lies there all day, and with it a manifest for every second."""
+    reading = ReadLake(lake)
+    land_customers(lake, 1, (5, 7, "Ada"))
+    load(lake, 1)
+    for job in range(2, 10):
+        land_orders(lake, job, (10 * job, 1, "new"))
+        load(lake, job)
+        if job % 4 == 1:
+            compact_today(reading)
+            assert reading.manifests() == [manifest_key(each) for each in range(job - 3, job + 1)]
+    assert compact_today(reading) == []
+    assert reading.manifests() == []
+    land_customers(lake, 10, (200, 8, "Eva"))
+    load(lake, 10)
+    [done] = compact_today(reading)
+    assert reading.manifests() == [manifest_key(1), manifest_key(10)]
+    assert done.superseded == (object_key("customers", 1), object_key("customers", 10))
+
+
+def test_by_day_a_file_joins_that_a_later_load_has_committed(lake: Lake) -> None:
+    land_orders(lake, 1, (10, 1, "new"))
+    with pytest.raises(Killed):
+        load(DyingLake(lake, 1), 1)
+    land_customers(lake, 2, (20, 7, "Ada"))
+    load(lake, 2)
+    land_orders(lake, 3, (30, 1, "paid"))
+    load(lake, 3)
+    [done] = compact_today(lake)
+    assert done.superseded == (object_key("orders", 1), object_key("orders", 3))
+    assert [row[0] for row in rows(lake)] == [10, 30]
+
+
 def test_a_large_file_is_left_until_the_day_is_over(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     three_jobs(lake)
     compact_today(lake)

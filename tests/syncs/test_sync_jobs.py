@@ -6,14 +6,15 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lakehouse import sync_jobs
+from lakehouse import sync_jobs, sync_watch
 from lakehouse.airbyte import AirbyteBusy, AirbyteError, SyncProgress, public_api
 from lakehouse.exceptions import SyncFailed, SyncMisconfigured, SyncStalled, SyncStopped, SyncTimedOut
 from lakehouse.sync_jobs import newest_job, take_sync
-from lakehouse.sync_watch import Progress, run_sync
+from lakehouse.sync_watch import Progress, SyncWatch, run_sync
 
 from tests.sandbox.airbyte.services import wait_until
 
@@ -142,6 +143,24 @@ def test_a_sync_that_moves_is_not(shop: Shop, api: Any, config: Any, monkeypatch
     threading.Timer(1.2, shop.open.set).start()
     assert run_sync(api, shop.connection, config=config, poll_seconds=POLL, stalled_after=0.3).job_id == job
     assert time.monotonic() - started > 1.1
+
+
+def test_while_the_machine_slept_nobody_saw_the_sync_stand_still(
+    shop: Shop, api: Any, config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.open.clear()
+    taken = take_sync(api, shop.connection)
+    wait_until(lambda: shop.api.requests, "the sync reads")
+    clock = [0.0]
+    monkeypatch.setattr(sync_watch, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
+    watch = SyncWatch(api, taken, config=config, timeout=100_000, stalled_after=100)
+    for seconds in (0, 3_600, 3_625, 3_650):  # the hour counts for a quarter of what is allowed
+        clock.append(seconds)
+        assert watch.look() is None
+    clock.append(3_675)
+    with pytest.raises(SyncStalled, match="stood still at 0 records for 100 s"):
+        watch.look()
+    assert shop.ended() == ["cancelled"]
 
 
 def test_the_caller_can_give_up(shop: Shop, api: Any) -> None:
