@@ -19,6 +19,7 @@ sys.path.append(os.path.dirname(__file__))  # Superset loads this file by its pa
 
 from event_log import QueuedEventLogger
 from kept_rights import KeptRightsSecurityManager
+from leaner_queries import make_queries_leaner
 from sqlalchemy_dremio import query as dremio_query
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 
@@ -73,6 +74,7 @@ EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("explore_", 7 * _DAY_SECONDS)
 
 EVENT_LOGGER = QueuedEventLogger()
 CUSTOM_SECURITY_MANAGER = KeptRightsSecurityManager
+FLASK_APP_MUTATOR = make_queries_leaner
 
 
 def _serve_static_files(application: Any) -> Any:

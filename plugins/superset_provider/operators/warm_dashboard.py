@@ -24,6 +24,7 @@ from superset_provider.links import SupersetDashboardLink
 from superset_provider.triggers.warm_dashboard import SupersetWarmDashboardTrigger
 from superset_provider.warmer.engine import Warming, client_options, server_time
 from superset_provider.warmer.outcomes import FailurePolicy, Report
+from superset_provider.warmer.pages import PageLoader
 from superset_provider.warmer.request import WarmRequest
 from superset_provider.warmer.selection import Selected, Selection, select
 
@@ -189,11 +190,16 @@ class SupersetWarmDashboardOperator(BaseOperator):
         async with SupersetAsyncHook(
             self.superset_conn_id, **client_options(self.concurrency, self.query_timeout)
         ) as hook:
-            selected, now = await asyncio.gather(select(hook, selection), server_time(hook))
+            loader = PageLoader(hook)
+            ahead = () if self.deferrable else selection.dashboards
+            selected, now, _ = await asyncio.gather(
+                select(hook, selection), server_time(hook), loader.read_ahead(ahead)
+            )
             request = self._request(selected, now, deadline, context)
             if self.deferrable:
                 return request
-            return await Warming(request, hook, self.log, now, selected.dashboards).run()
+            loader.know(selected.dashboards)
+            return await Warming(request, hook, self.log, now, loader).run()
 
     def _request(self, selected: Selected, now: datetime, deadline: float, context: Context) -> WarmRequest:
         SupersetDashboardLink.persist(context, selected.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -63,7 +63,7 @@ class Warming:
     :param hook: An open hook of ``request.superset_conn_id``.
     :param log: Is told the progress.
     :param server_started: What Superset's clock says now; asked when not given.
-    :param dashboards: Those that have been read, by their ids.
+    :param loader: Where a part of the pages has been read already.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Warming:
         hook: SupersetAsyncHook,
         log: Any,
         server_started: datetime | None = None,
-        dashboards: Mapping[int, Mapping[str, Any]] | None = None,
+        loader: PageLoader | None = None,
     ) -> None:
         self._request = request
-        self._loader = PageLoader(hook, dashboards)
+        self._loader = loader or PageLoader(hook)
         self._hook = hook
         self._log = log
         self._started = self._told = time.monotonic()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from superset_provider.browser.page import DashboardPage
 from superset_provider.browser.query_context import is_known
+from superset_provider.exceptions import SupersetError
 from superset_provider.hooks.superset_async import SupersetAsyncHook
 from superset_provider.warmer.request import PageAddress
 
@@ -65,14 +67,30 @@ class PageLoader:
     """Loads pages over one connection; what several of them have is asked once.
 
     :param hook: An open hook of a user who sees the dashboards.
-    :param known: Dashboards that have been read, by their ids.
     """
 
-    def __init__(self, hook: SupersetAsyncHook, known: Mapping[int, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, hook: SupersetAsyncHook) -> None:
         self._hook = hook
-        self._known = known or {}
+        self._known: dict[int, Mapping[str, Any]] = {}
+        self._ahead: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
         self._charts: dict[int, asyncio.Task[dict[str, Any]]] = {}
         self._dashboards: dict[int, asyncio.Task[LoadedPage]] = {}
+
+    def know(self, dashboards: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take dashboards that have been read, by their ids."""
+        self._known.update(dashboards)
+
+    async def read_ahead(self, names: Collection[str | int]) -> None:
+        """Read charts and datasets of dashboards while somebody else reads the dashboards themselves. What cannot be
+        read is left for :meth:`load`, which says why.
+
+        :param names: Slugs, uuids or ids.
+        """
+        await asyncio.gather(*(self._read_ahead(name) for name in names))
+
+    async def _read_ahead(self, name: str | int) -> None:
+        with suppress(SupersetError):
+            self._ahead[str(name)] = await self._parts(name)
 
     async def load(self, addresses: Sequence[PageAddress]) -> list[LoadedPage]:
         """Load pages.
@@ -93,16 +111,22 @@ class PageLoader:
         return LoadedPage(plain.dashboard, plain.charts, plain.datasets, found["state"])
 
     async def _dashboard(self, dashboard_id: int) -> LoadedPage:
-        dashboard, charts, datasets = await asyncio.gather(
-            self._read(dashboard_id),
-            self._hook.get_dashboard_charts(dashboard_id),
-            self._hook.get_dashboard_datasets(dashboard_id),
-        )
+        dashboard, (charts, datasets) = await asyncio.gather(self._read(dashboard_id), self._parts_of(dashboard_id))
         full = await asyncio.gather(*(self._chart(chart) for chart in charts))
         return LoadedPage(dashboard, full, datasets, None)
 
     async def _read(self, dashboard_id: int) -> Mapping[str, Any]:
         return self._known.get(dashboard_id) or await self._hook.get_dashboard(dashboard_id)
+
+    async def _parts_of(self, dashboard_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        dashboard = self._known.get(dashboard_id) or {}
+        # A slug of digits names nothing: Superset takes it for an id.
+        names = (str(name) for name in (dashboard_id, dashboard.get("uuid"), dashboard.get("slug")))
+        ahead = (self._ahead.get(name) for name in names if name == str(dashboard_id) or not name.isdecimal())
+        return next(filter(None, ahead), None) or await self._parts(dashboard_id)
+
+    async def _parts(self, name: str | int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return await asyncio.gather(self._hook.get_dashboard_charts(name), self._hook.get_dashboard_datasets(name))
 
     async def _chart(self, chart: Mapping[str, Any]) -> Mapping[str, Any]:
         """A chart with all that decides what it asks. Of most kinds the dashboard's list of charts says it already,

@@ -24,6 +24,9 @@ from superset_provider.warmer.proof import Answer, has_filters, judge
 MOST_PROOFS = 2
 # So long an answer waits for others to be proven with, while cold queries run: each read takes from their server.
 COMPANY_SECONDS = 2.0
+# So long the first one waits, which may find that none can hit: the cold query that takes its answer's place reaches its
+# database before.
+FIRST_PROOF_SECONDS = 0.1
 
 
 @dataclass
@@ -257,9 +260,8 @@ class Visit:
 
         :param alone: Do not wait for such company: the first proof may find that none can hit.
         """
-        if not alone:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._all_asked.wait(), COMPANY_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._all_asked.wait(), FIRST_PROOF_SECONDS if alone else COMPANY_SECONDS)
         async with self._proofs:
             if not self._unproven:
                 return

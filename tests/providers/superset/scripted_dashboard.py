@@ -27,6 +27,7 @@ class ScriptedDashboard:
         self.forced: list[int] = []
         self.most_at_once = 0
         self.rows = b'[{"a": 1}]'
+        self.reading: Callable[[str], None] = lambda path: None
         self._at_once = 0
         self._lock = threading.Lock()
         self._cache: dict[int, dict[str, Any]] = {}
@@ -34,6 +35,7 @@ class ScriptedDashboard:
         numbers = range(1, charts + 1)
         board = {
             "id": 4,
+            "slug": "sales",
             "dashboard_title": "Sales",
             "url": "/superset/dashboard/sales/",
             "json_metadata": "{}",
@@ -41,8 +43,9 @@ class ScriptedDashboard:
         }
         self._get("dashboard/sales", board)
         self._get("dashboard/4", board)
-        self._get("dashboard/4/charts", [{"id": number} for number in numbers])
-        self._get("dashboard/4/datasets", [{"id": 1, "table_name": "orders", "schema": "gold"}])
+        for name in ("4", "sales"):
+            self._get(f"dashboard/{name}/charts", [{"id": number} for number in numbers])
+            self._get(f"dashboard/{name}/datasets", [{"id": 1, "table_name": "orders", "schema": "gold"}])
         self._get("me/", {"username": "admin"})
         for number in numbers:
             query = {"columns": ["a"], "row_limit": 1 if same_query else number}
@@ -52,7 +55,11 @@ class ScriptedDashboard:
         superset.guard("POST", "/api/v1/chart/data", self.chart_data)
 
     def _get(self, path: str, result: Any) -> None:
-        self.superset.guard("GET", f"/api/v1/{path}", lambda _: self.superset.reply(200, {"result": result}))
+        def read(_: Any) -> Any:
+            self.reading(path)
+            return self.superset.reply(200, {"result": result})
+
+        self.superset.guard("GET", f"/api/v1/{path}", read)
 
     def chart_data(self, request: Any) -> Any:
         """Answer as Superset does: from the cache, or slowly; one query after the other."""

@@ -59,20 +59,55 @@ def test_one_query_is_never_asked_twice(superset: Any, context: Any) -> None:
     assert {chart["hit"] for chart in result["charts"]} == {True}
 
 
+def test_what_a_page_is_made_of_is_read_while_its_dashboard_is(superset: Any, context: Any) -> None:
+    board = ScriptedDashboard(superset, charts=2)
+    parts = {"dashboard/sales/charts", "dashboard/sales/datasets"}
+    read: list[str] = []
+
+    def reading(path: str) -> None:
+        read.append(path)
+        deadline = time.monotonic() + 10
+        while path == "dashboard/sales" and not parts <= {*read} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        read.append(f"{path} is answered")
+
+    board.reading = reading
+    assert operator().execute(context)["warm"] == 2
+    assert {*read[: read.index("dashboard/sales is answered")]} >= parts
+    assert all(read.count(part) == 1 for part in parts)
+    assert not {"dashboard/4/charts", "dashboard/4/datasets"} & {*read}
+
+
+def test_what_could_not_be_read_ahead_is_read_again(superset: Any, context: Any) -> None:
+    ScriptedDashboard(superset, charts=2)
+    superset.answers("GET", "/api/v1/dashboard/sales/datasets", 404, {"message": "Not found"})
+    assert operator().execute(context)["warm"] == 2
+    assert superset.server.count("GET", "/api/v1/dashboard/4/datasets") == 1
+
+
+def test_cold_queries_come_before_proofs(superset: Any, context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PROOF_SECONDS", "COMPANY_SECONDS"):
+        monkeypatch.setattr(f"superset_provider.warmer.visit.{name}", 60.0)
+    ScriptedDashboard(superset, charts=3)
+    assert operator(concurrency=1).execute(context)["warm"] == 3
+    asked = [request.body["force"] for request in superset.server.requests if request.path.endswith("/chart/data")]
+    assert asked[:4] == [True, True, True, False]
+
+
 def test_a_cache_that_keeps_nothing_is_named_and_not_asked_to_the_end(superset: Any, context: Any) -> None:
-    board = ScriptedDashboard(superset, charts=40)
+    board = ScriptedDashboard(superset, charts=80)
     board.keeps = False
     board.delay = lambda chart: 0.05
-    with pytest.raises(SupersetWarmingError, match=r"40 of 40 queries are not warm.*DATA_CACHE_CONFIG is NullCache"):
+    with pytest.raises(SupersetWarmingError, match=r"80 of 80 queries are not warm.*DATA_CACHE_CONFIG is NullCache"):
         operator(concurrency=2).execute(context)
     assert reasons(context) == {"cache disabled"}
-    assert len({*board.forced}) < 20
+    assert len({*board.forced}) < 40
 
 
 def test_workers_that_do_not_share_their_cache_are_named_although_one_of_them_hits(superset: Any, context: Any) -> None:
-    board = ScriptedDashboard(superset, charts=3)
+    board = ScriptedDashboard(superset, charts=1)
     # The first two reads fill the cache and prove the hit; those over new connections reach another worker.
-    board.entry = lambda entry, reads: {**entry, "is_cached": True if entry["is_cached"] and reads < 3 else None}
+    board.entry = lambda entry, reads: {**entry, "is_cached": True if entry["is_cached"] and reads < 2 else None}
     with pytest.raises(SupersetWarmingError, match="each of Superset's workers has a cache of its own"):
         operator(concurrency=1).execute(context)
     assert "cache not shared" in reasons(context)
