@@ -93,7 +93,8 @@ with app.app_context():
     assert api.ChartDataQueryContextSchema() is api.ChartDataQueryContextSchema()
     question = {"datasource": {"id": dataset_id, "type": "table"}, "queries": [{"columns": ["a"], "row_limit": 5}]}
     broken = {**question, "queries": [{"row_limit": "many"}]}
-    assert api.ChartDataQueryContextSchema().validate(broken) == {"queries": {0: {"row_limit": ["Not a valid integer."]}}}
+    errors = {"queries": {0: {"row_limit": ["Not a valid integer."]}}}
+    assert api.ChartDataQueryContextSchema().validate(broken) == errors
     contexts = [
         api.ChartDataQueryContextSchema().load(question),
         api.ChartDataQueryContextSchema().load({**question, "force": True, "queries": [{"columns": ["b"]}]}),

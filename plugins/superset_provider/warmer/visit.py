@@ -24,8 +24,8 @@ from superset_provider.warmer.proof import Answer, has_filters, judge
 MOST_PROOFS = 2
 # So long an answer waits for others to be proven with, while cold queries run: each read takes from their server.
 COMPANY_SECONDS = 2.0
-# So long the first one waits, which may find that none can hit: the cold query that takes its answer's place reaches its
-# database before.
+# So long the first one waits, which may find that none can hit: the cold query that takes its answer's place reaches
+# its database before.
 FIRST_PROOF_SECONDS = 0.1
 
 
