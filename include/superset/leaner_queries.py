@@ -1,8 +1,8 @@
 """What Superset does anew for every query of a chart although nothing has changed, done once.
 
-A cold query asks for the engine of its database eight times, each of which is made from nothing and asks the database
-for its version and its settings. Every query, cached or not, reads the dataset of its chart a second time with the
-chart, and makes a parser of its question with more than a hundred fields.
+A cold query asks for the engine of its database four times, each of which is made from nothing, and the one that it
+runs on asks the database for its version and its settings. Every query, cached or not, reads the dataset of its chart a
+second time with the chart, and makes five schemas to read its question with.
 """
 
 from __future__ import annotations
@@ -77,5 +77,5 @@ def make_queries_leaner(_: Flask) -> None:
     core.create_engine = KeptEngines()
     core.make_url_safe = lru_cache(_MOST_ENGINES)(core.make_url_safe)
     QueryContextFactory._get_slice = chart_without_dataset
-    # A schema keeps nothing of what it reads.
+    # A schema keeps nothing of what it reads, and the schemas within it are its own.
     api.ChartDataQueryContextSchema = lru_cache(1)(api.ChartDataQueryContextSchema)

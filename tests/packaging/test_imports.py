@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OWN = {"dremio_provider", "superset_provider", "lakehouse", "lakehouse_airbyte", "sandbox", "event_log", "kept_rights"}
+OWN = {
+    "dremio_provider", "superset_provider", "lakehouse", "lakehouse_airbyte", "sandbox", "event_log", "kept_rights",
+    "leaner_queries",
+}  # fmt: skip
 SUPERSET = {"cachetools", "flask", "sqlalchemy", "sqlalchemy_dremio", "superset", "werkzeug"}
 """Imported only by what runs in Superset's own environment."""
 
