@@ -51,7 +51,7 @@ class AirflowClient:
             options: passed on to httpx.
         """
         try:
-            response = self._http.request(method, path, **options)
+            response = self._send(method, path, **options)
             if response.status_code == 401:
                 answer = self._http.post("/auth/token", json=self._login)
                 if answer.is_success:
@@ -67,6 +67,15 @@ class AirflowClient:
         raise SandboxError(
             f"Airflow at {self._address} answered {method} {path} with {response.status_code}: {response.text[:500]}"
         )
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TimeoutException:
+            # A machine that slept meanwhile wakes up to this, however quick the answer was.
+            if method != "GET":
+                raise
+            return self._http.request(method, path, **options)
 
     def unpause(self, dag_id: str, seconds: float = 90) -> None:
         """Wait until Airflow has read the DAG, and let it run.

@@ -61,7 +61,7 @@ def end_statements_of_task(context: Any) -> None:
     end_statements(_of(context["ti"]), wait_seconds=_KILLED_SECONDS)
 
 
-def end_statements(task: dict[str, str], *, wait_seconds: float) -> list[str]:
+def end_statements(task: dict[str, str], *, wait_seconds: float) -> None:
     """Cancel the statements that dbt has running for a task, and wait until they are over.
 
     Args:
@@ -69,30 +69,26 @@ def end_statements(task: dict[str, str], *, wait_seconds: float) -> list[str]:
             some of them.
         wait_seconds: How long to wait.
 
-    Returns:
-        The ids of the jobs.
-
     Raises:
         StatementsLeft: When they are not over by then.
         DremioError: When Dremio cannot be asked, or refuses.
     """
     from dremio_provider.hooks.dremio import DremioHook
 
-    hook = DremioHook(_CONN_ID)
     deadline = time.monotonic() + wait_seconds
     cancelled: list[str] = []
-    while running := _running(hook, task):
-        for job in [job for job in running if job not in cancelled]:
-            _log.warning("Cancelling Dremio job %s: the dbt that has started it is gone", job)
-            hook.cancel_job(job)
-            cancelled.append(job)
-        if time.monotonic() >= deadline:
-            raise StatementsLeft(
-                f"Dremio has not ended {', '.join(running)} within {wait_seconds:g} s of being asked to: statements of "
-                "an earlier try of this task, whose tables this one would write too. Dremio's list of jobs shows them."
-            )
-        time.sleep(_POLL_SECONDS)
-    return cancelled
+    with DremioHook(_CONN_ID) as hook:
+        while running := _running(hook, task):
+            for job in [job for job in running if job not in cancelled]:
+                _log.warning("Cancelling Dremio job %s: the dbt that has started it is gone", job)
+                hook.cancel_job(job)
+                cancelled.append(job)
+            if time.monotonic() >= deadline:
+                raise StatementsLeft(
+                    f"Dremio has not ended {', '.join(running)} within {wait_seconds:g} s of being asked to: what an "
+                    "earlier try of this task has left, and writes the same tables. Dremio's list of jobs shows it."
+                )
+            time.sleep(_POLL_SECONDS)
 
 
 def _running(hook: DremioHook, task: dict[str, str]) -> list[str]:

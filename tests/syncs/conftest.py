@@ -51,7 +51,7 @@ class Shop:
 
     def _handle(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
         threading.Event().wait(self.pause)
-        assert self.open.wait(60)
+        assert self.open.wait(600)
         return self._pages(path, query, headers)
 
     def asked(self, looks: int, action: Callable[[], object]) -> None:

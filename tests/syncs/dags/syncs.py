@@ -20,7 +20,7 @@ for name, deferrable in (("waiting", False), ("deferred", True)):
             config_conn_id="airbyte_config",
             deferrable=deferrable,
             wait_seconds=0.2,
-            timeout=120,
+            timeout=600,
             retries=3,
             retry_delay=timedelta(seconds=1),
         )
