@@ -1,7 +1,7 @@
 # The platform on one laptop. Thin: the environments are scripts/bootstrap's work, everything else is `python -m sandbox`.
 SHELL := /bin/sh
 PYTHON := .venv/airflow/bin/python
-LOCKS := requirements requirements-dbt requirements-superset requirements-sandbox requirements-dev
+LOCKS := requirements requirements-dbt requirements-superset requirements-sandbox requirements-adbc requirements-dev
 export SANDBOX_SCALE := $(or $(SCALE),$(SANDBOX_SCALE))
 
 .DEFAULT_GOAL := help

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ PEERS = (
     "sqlalchemy==2.0.58",
     "psycopg2-binary==2.9.13",
     "pyarrow==26.0.1",
+    "psutil==7.2.2",
 )
+SAMPLE_SECONDS = 0.1
+"""How often the memory of a contender is looked at."""
 OURS = ("source_postgres", "whole_sync")
 CONTENDERS = (*OURS, "duckdb_scanner", "copy_csv", "connectorx_stream", "dlt_connectorx", "dlt_pyarrow")
 IN_PEERS = {"duckdb_scanner", "connectorx_stream", "dlt_connectorx", "dlt_pyarrow"}
@@ -70,16 +74,34 @@ def measure(name: str, python: Path, database: Postgres) -> dict[str, Any]:
     """Let one contender copy the table; returns what it took and what its file holds."""
     with tempfile.TemporaryDirectory() as directory:
         before = server_seconds()
-        done = subprocess.run(
+        running = psutil.Popen(
             [python, Path(__file__).with_name("parquet_contenders.py"), name, database.dsn, directory],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=1800,
         )
-        if done.returncode:
-            raise SystemExit(f"{name}: {done.stderr[-3000:]}")
+        peak_mb = 0.0
+        while True:
+            try:
+                out, errors = running.communicate(timeout=SAMPLE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                peak_mb = max(peak_mb, memory_mb(running))
+        if running.returncode:
+            raise SystemExit(f"{name}: {errors[-3000:]}")
         server = server_seconds() - before
-        return {**json.loads(done.stdout.splitlines()[-1]), "server_seconds": server, **content(Path(directory))}
+        taken = {**json.loads(out.splitlines()[-1]), "peak_mb": peak_mb, "server_seconds": server}
+        return {**taken, **content(Path(directory))}
+
+
+def memory_mb(process: psutil.Process) -> float:
+    """Return the memory of a process and those below it; what several of them map counts once."""
+    size = 0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            info = each.memory_full_info()
+            size += getattr(info, "pss", info.uss)  # macOS knows only what a process has for itself
+    return size / 2**20
 
 
 def server_seconds() -> float:

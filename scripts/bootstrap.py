@@ -1,4 +1,4 @@
-"""Set up the project's three Python environments below ``.venv`` from the locked requirements.
+"""Set up the project's Python environments below ``.venv`` from the locked requirements.
 
 Needs nothing but Python 3.11 or newer: no package of ours or of anyone else. Installs with uv, from PATH or installed
 into ``.venv/bootstrap``. A stamp in each environment makes a call that has nothing to do return at once.
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV_VERSION = "0.13.9"
 PYTHONS = ">=3.11,<3.13"
-"""What all three environments run on: Superset's locked packages have no wheels for later versions."""
+"""What all environments run on: Superset's locked packages have no wheels for later versions."""
 
 INSTALL_BYTES = 4_000_000_000
 """Free space for a first installation: 1.7 GB of packages, as much again in uv's cache if that cannot be linked."""
@@ -57,6 +57,7 @@ ENVIRONMENTS = (
     Environment("airflow", ("requirements.txt", "requirements-sandbox.txt"), project=True),
     Environment("dbt", ("requirements-dbt.txt",)),
     Environment("superset", ("requirements-superset.txt",)),
+    Environment("adbc", ("requirements-adbc.txt",)),
 )
 DEVELOPMENT = "requirements-dev.txt"
 

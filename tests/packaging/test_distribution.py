@@ -18,7 +18,7 @@ ENTRY_POINTS = {
     "dremio": "dremio_provider.get_provider_info:get_provider_info",
     "superset": "superset_provider.get_provider_info:get_provider_info",
 }
-LOCKS = ["requirements", "requirements-dbt", "requirements-superset", "requirements-sandbox", "requirements-dev"]
+LOCKS = [f"requirements{name}" for name in ("", "-dbt", "-superset", "-sandbox", "-adbc", "-dev")]
 
 
 def canonical(name):

@@ -20,7 +20,7 @@ from sandbox.airbyte.connectors.base import (
     Stream,
     StreamReader,
 )
-from sandbox.airbyte.connectors.postgres_arrow import ArrowReader
+from sandbox.airbyte.connectors.postgres_process import ReadingProcess
 from sandbox.airbyte.connectors.postgres_readers import CursorReader, TableReader, XminReader
 from sandbox.airbyte.connectors.postgres_types import Column
 
@@ -69,7 +69,7 @@ class PostgresSource:
         self.schemas: list[str] = configuration.get("schemas") or ["public"]
         options = f"-c statement_timeout={STATEMENT_MILLISECONDS} -c timezone=UTC"
         self._parameters = postgres_session.parameters(configuration, "airbyte-source-postgres", options)
-        self.arrow = ArrowReader(conninfo.make_conninfo(**self._parameters), self._failed)
+        self.process = ReadingProcess(conninfo.make_conninfo(**self._parameters), self._failed)
         self._xmin = configuration.get("replication_method", {}).get("method") == "Xmin"
         self._asking: psycopg.Connection[Any] | None = None
         self._interrupted = False
@@ -140,7 +140,7 @@ class PostgresSource:
 
     def interrupt(self) -> None:
         """Ask PostgreSQL to cancel the running query; one that has not begun does not begin any more."""
-        self.arrow.interrupt()
+        self.process.interrupt()
         with self._lock:
             self._interrupted = True
             if self._asking is not None:

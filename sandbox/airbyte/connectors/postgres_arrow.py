@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager
@@ -12,10 +14,12 @@ import adbc_driver_postgresql
 import pyarrow as pa
 from psycopg import sql
 
-from sandbox.airbyte.connectors.base import CancelledSync, ConnectorError
+from sandbox.airbyte.connectors.base import CancelledSync
+from sandbox.airbyte.connectors.postgres_types import Column, landed
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 
-BATCH_BYTES = 2 * 1024 * 1024
+ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
+BATCH_BYTES = 4 * 1024 * 1024
 BATCHES_AHEAD = 3
 """For each session, so that none waits while the destination writes a row group."""
 SESSIONS = 2
@@ -23,38 +27,37 @@ SESSIONS = 2
 RANGE_PAGES = 2048
 """Pages of 8 kB that one query of a session reads; short, so that all sessions end at the same time."""
 
-Land = Callable[[pa.RecordBatch], pa.RecordBatch]
-"""Turns a batch as the driver read it into what lands; called by the thread that reads."""
-
 
 class ArrowReader:
     """Reads a database in Arrow batches, in bounded memory.
 
+    What fails, fails with :data:`ERRORS`; but the driver aborts the process if it waits for the answer to a statement
+    when the connection is lost. That is why it belongs into a process of its own.
+
     Args:
         uri: libpq's connection string.
-        failed: makes an error of what the driver says.
     """
 
-    def __init__(self, uri: str, failed: Callable[[str], ConnectorError]) -> None:
+    def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._failed = failed
         self._running: set[Any] = set()
         self._interrupted = False
         self._lock = threading.Lock()
 
-    def query(self, statement: sql.Composable, land: Land) -> Iterator[pa.RecordBatch]:
-        """Yield the result of ``statement`` in its order, in batches of about 2 MB; the next one is read ahead.
+    def query(self, statement: sql.Composable, columns: list[Column]) -> Iterator[pa.RecordBatch]:
+        """Yield the result of ``statement`` in its order, in batches of about 4 MB; the next one is read ahead.
 
-        Raises:
-            ConnectorError: if the connection or the query fails.
+        Args:
+            statement: selects ``columns``.
+            columns: say what lands.
         """
-        with self._sessions() as sessions:
-            yield from read_ahead(self._landed(self._connected(sessions), [statement], land))
+        with ExitStack() as sessions:
+            yield from read_ahead(self._landed(self._connected(sessions), [statement], columns))
 
     def table(
-        self, select: sql.Composable, table: sql.Identifier, condition: sql.Composable | None, land: Land
+        self, select: sql.Composable, table: sql.Identifier, condition: sql.Composable | None, columns: list[Column]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield a table's rows as they are at one moment, in no order, in batches of at most about 2 MB.
+        """Yield a table's rows as they are at one moment, in no order, in batches of at most about 4 MB.
 
         Of a large table each of :data:`SESSIONS` sessions reads one range of pages after the other. The others import
         the snapshot of the first one; all hold the lock that a query holds, so that no ``TRUNCATE`` comes in between.
@@ -63,17 +66,14 @@ class ArrowReader:
             select: ``select ... from`` the table.
             table: the table, which has pages of its own: it is neither a view nor partitioned.
             condition: what the rows must fulfil.
-            land: makes of a batch what lands.
-
-        Raises:
-            ConnectorError: if a connection or a query fails.
+            columns: what ``select`` selects; they say what lands.
         """
         begin = sql.SQL("begin isolation level repeatable read, read only")
         lock = sql.SQL("lock table {} in access share mode").format(table)
         size = sql.SQL(
             "select pg_export_snapshot(), pg_relation_size({}::regclass) / current_setting('block_size')::int8"
         ).format(sql.Literal(table.as_string()))
-        with self._sessions() as sessions:
+        with ExitStack() as sessions:
             first = self._connected(sessions)
             self._execute(first, begin, lock)
             (batch,) = self._batches(first, size)
@@ -91,7 +91,7 @@ class ArrowReader:
                 where = pages if condition is None else sql.SQL("{} and ({})").format(pages, condition)
                 return sql.SQL("{} where {}").format(select, where)
 
-            parts = [self._landed(each, map(statement, taken), land) for each in connections]
+            parts = [self._landed(each, map(statement, taken), columns) for each in connections]
             yield from read_ahead(*parts, ahead=BATCHES_AHEAD)
 
     def interrupt(self) -> None:
@@ -99,19 +99,11 @@ class ArrowReader:
         with self._lock:
             self._interrupted = True
             for statement in self._running:
-                statement.cancel()
-
-    @contextmanager
-    def _sessions(self) -> Iterator[ExitStack]:
-        """What is opened here is closed at the end."""
-        try:
-            with ExitStack() as opened:
-                yield opened
-        except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
-            raise self._failed(str(error)) from error
+                with suppress(adbc_driver_manager.Error):  # its connection is lost, and ends it
+                    statement.cancel()
 
     def _connected(self, sessions: ExitStack) -> adbc_driver_manager.AdbcConnection:
-        database = sessions.enter_context(adbc_driver_postgresql.connect(self._uri))
+        database = sessions.enter_context(adbc_driver_manager.AdbcDatabase(driver=_driver(), uri=self._uri))
         connection: adbc_driver_manager.AdbcConnection = sessions.enter_context(
             adbc_driver_manager.AdbcConnection(database)
         )
@@ -123,12 +115,15 @@ class ArrowReader:
                 prepared.execute_update()
 
     def _landed(
-        self, connection: adbc_driver_manager.AdbcConnection, statements: Iterable[sql.Composable], land: Land
+        self,
+        connection: adbc_driver_manager.AdbcConnection,
+        statements: Iterable[sql.Composable],
+        columns: list[Column],
     ) -> Generator[pa.RecordBatch, None, None]:
         for statement in statements:
             with closing(self._batches(connection, statement)) as batches:
                 for batch in batches:
-                    yield land(batch)
+                    yield landed(batch, columns)
 
     def _batches(
         self, connection: adbc_driver_manager.AdbcConnection, statement: sql.Composable
@@ -162,3 +157,10 @@ def _pages(start: int, end: int | None) -> sql.Composable:
     """Return the condition for rows of some pages: ``end`` and what follows excluded, None for all that follow."""
     condition = sql.SQL("ctid >= {}").format(sql.Literal(f"({start},0)"))
     return condition if end is None else sql.SQL("{} and ctid < {}").format(condition, sql.Literal(f"({end},0)"))
+
+
+def _driver() -> str:
+    """Return the driver's library: the one of the environment ``adbc``, or that of this one, which is slower."""
+    home = Path(sys.prefix).with_name("adbc")
+    optimised = home.glob("lib/python*/site-packages/adbc_driver_postgresql/libadbc_driver_postgresql.so")
+    return next(map(str, optimised), None) or adbc_driver_postgresql._driver_path()

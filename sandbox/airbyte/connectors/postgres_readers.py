@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from sandbox.airbyte.connectors.base import Batch, Log, Stream
-from sandbox.airbyte.connectors.postgres_types import Column, cursor_text, landed
+from sandbox.airbyte.connectors.postgres_arrow import ArrowReader
+from sandbox.airbyte.connectors.postgres_types import Column, cursor_text
 
 if TYPE_CHECKING:
     from sandbox.airbyte.connectors.postgres import PostgresSource
@@ -57,20 +58,18 @@ class TableReader:
     def rows(self, condition: sql.Composable | None = None) -> Iterator[Batch]:
         """Yield the rows that fulfil ``condition``, in no order."""
         if self._has_pages:
-            return self.source.arrow.table(self._select, self.table, condition, self._land)
+            return self.source.process.read(ArrowReader.table, self._select, self.table, condition, self._columns)
         return self.ordered(sql.SQL("") if condition is None else sql.SQL("where {}").format(condition))
 
     def ordered(self, rest: sql.Composable) -> Iterator[Batch]:
         """Yield what ``select <columns> from <table> <rest>`` finds, in its order."""
-        return self.source.arrow.query(sql.SQL("{} {}").format(self._select, rest), self._land)
+        statement = sql.SQL("{} {}").format(self._select, rest)
+        return self.source.process.read(ArrowReader.query, statement, self._columns)
 
     @property
     def _select(self) -> sql.Composable:
         columns = sql.SQL(", ").join(column.expression for column in self._columns)
         return sql.SQL("select {} from {}").format(columns, self.table)
-
-    def _land(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return landed(batch, self._columns)
 
 
 class CursorReader(TableReader):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+import signal
+import sys
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pyarrow as pa
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 
 from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError
 from sandbox.airbyte.connectors.postgres import PostgresSource
-from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS, ArrowReader
+from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS, ArrowReader, _driver
+from sandbox.airbyte.connectors.postgres_process import ReadingProcess
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 from tests.sandbox.airbyte.services import Postgres, wait_until
 
@@ -79,7 +87,11 @@ def test_what_happens_before_the_second_session_is_not_seen_by_it(
         connections.append(connect(reader, sessions))
         return connections[-1]
 
+    def read_here(process: ReadingProcess, reading: Any, *arguments: Any) -> Any:
+        return reading(ArrowReader(process._uri), *arguments)
+
     monkeypatch.setattr(ArrowReader, "_connected", connected)
+    monkeypatch.setattr(ReadingProcess, "read", read_here)
     assert sum(batch.num_rows for batch in batches(source)) == ROWS
     assert len(connections) == SESSIONS
 
@@ -117,6 +129,83 @@ def test_a_caller_that_stops_early_ends_all_sessions(postgres: Postgres, source:
     next(reading)
     reading.close()
     wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the sessions end", 2)
+
+
+def lose_the_connection(reader: ArrowReader, dsn: str) -> Iterator[pa.RecordBatch]:
+    with ExitStack() as sessions:
+        connection = reader._connected(sessions)
+        with psycopg.connect(dsn, autocommit=True) as session:
+            session.execute(f"select pg_terminate_backend(pid, 5000) {SESSIONS_OF_SOURCE}".encode())
+        yield from reader._landed(connection, [sql.SQL("select 1")], [])
+
+
+def test_a_connection_lost_before_a_statement_fails_the_reading_and_nothing_else(
+    postgres: Postgres, source: PostgresSource
+) -> None:
+    with pytest.raises(ConnectorError) as caught:
+        list(source.process.read(lose_the_connection, postgres.dsn))
+    assert caught.value.failure_type == "transient_error"
+
+
+def test_connections_lost_at_many_moments(postgres: Postgres, source: PostgresSource, large: str) -> None:
+    lost = 0
+    with psycopg.connect(postgres.dsn, autocommit=True) as session, ThreadPoolExecutor(1) as thread:
+        for moment in range(12):
+            reading = thread.submit(lambda: sum(batch.num_rows for batch in batches(source)))
+            looks = 0
+            while not reading.done() and looks < moment:
+                found = session.execute(f"select count(*) {SESSIONS_OF_SOURCE}".encode()).fetchone()
+                looks += found is not None and found[0] > moment % SESSIONS
+            session.execute(f"select pg_terminate_backend(pid) {SESSIONS_OF_SOURCE}".encode())
+            error = reading.exception(timeout=60)
+            if error is None:
+                assert reading.result() == ROWS
+            else:
+                assert isinstance(error, ConnectorError)
+                assert error.failure_type == "transient_error", error
+                lost += 1
+    assert lost
+
+
+def test_a_process_that_is_killed_is_a_lost_connection_and_has_shown_no_secret(
+    postgres: Postgres, source: PostgresSource, large: str
+) -> None:
+    for number in (signal.SIGKILL, signal.SIGABRT):
+        reading = batches(source)
+        next(reading)
+        (child,) = multiprocessing.active_children()
+        assert child.pid is not None
+        process = psutil.Process(child.pid)
+        assert postgres.password not in f"{process.cmdline()} {process.parent()} {process.environ()}"
+        process.send_signal(number)
+        with pytest.raises(ConnectorError, match="the process that read from it has died") as caught:
+            list(reading)
+        assert caught.value.failure_type == "transient_error"
+        wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the sessions end", 5)
+
+
+def read_for_a_minute(configuration: dict[str, Any]) -> None:
+    list(PostgresSource(configuration).process.read(ArrowReader.query, sql.SQL("select pg_sleep(60)"), []))
+
+
+def test_the_process_ends_with_the_one_that_reads_from_it(postgres: Postgres) -> None:
+    parent = multiprocessing.get_context("spawn").Process(target=read_for_a_minute, args=(postgres.configuration(),))
+    parent.start()
+    try:
+        asleep = f"{SESSIONS_OF_SOURCE} and wait_event = 'PgSleep'"
+        wait_until(lambda: count(postgres, asleep) == 1, "it reads", 60)
+    finally:
+        parent.kill()
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the session ends", 5)
+
+
+def test_a_fault_of_ours_is_not_a_lost_connection(source: PostgresSource) -> None:
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        list(source.process.read(ArrowReader.query, "not a statement", []))
+
+
+def test_the_driver_is_the_one_that_is_fast() -> None:
+    assert Path(_driver()).is_relative_to(Path(sys.prefix).with_name("adbc"))
 
 
 def test_read_ahead_raises_what_one_source_raises_although_another_goes_on() -> None:

@@ -95,7 +95,7 @@ if [ "$1" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; ln -s {sys.
     monkeypatch.setenv("PATH", f"{uv.parent}:{os.environ['PATH']}")
     bootstrap.bootstrap(False)
     first = calls.read_text().splitlines()
-    assert sum("--require-hashes" in line for line in first) == 3
+    assert sum("--require-hashes" in line for line in first) == 4
     assert sum("--editable" in line for line in first) == 1
 
     bootstrap.bootstrap(False)
