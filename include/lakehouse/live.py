@@ -137,6 +137,7 @@ def run_micro_batches(
 
     Raises:
         LockHeld: When another loop is at it.
+        LockLost: When another one may be, since the metadata database was away.
         ContractViolation: At the end, when changes of a stream wait in quarantine; the other streams went on.
         AirbyteError, LakeError, DremioError, SupersetError: When a step fails for good; the next loop takes it up.
     """
@@ -144,8 +145,8 @@ def run_micro_batches(
     declared = load_streams().source(source)
     slot = _SlotWatch(declared.connection)
     with ExitStack() as stack:
-        stack.enter_context(metadata_store.exclusive(_lock(source), wait_seconds=_OTHER_SECONDS))
-        loop = stack.enter_context(_MicroBatches(declared, connection_id, dashboard, datasets))
+        lock = stack.enter_context(metadata_store.exclusive(_lock(source), wait_seconds=_OTHER_SECONDS))
+        loop = stack.enter_context(_MicroBatches(declared, connection_id, dashboard, datasets, lock))
         for batch in loop.until(time.monotonic() + seconds, summary):
             summary.add(batch)
             history.record_micro_batch(batch, dag_id, run_id, slot.lag_bytes())
@@ -216,7 +217,15 @@ class _SlotWatch:
 class _MicroBatches(AbstractContextManager["_MicroBatches"]):
     """The connections that a loop keeps open, and its steps."""
 
-    def __init__(self, source: Source, connection_id: str, dashboard: str, datasets: Collection[str]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        connection_id: str,
+        dashboard: str,
+        datasets: Collection[str],
+        lock: metadata_store.Lock,
+    ) -> None:
+        self._lock = lock
         self._source = source
         self._connection_id = connection_id
         self._dashboard = dashboard
@@ -299,6 +308,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
         return _Synced(outcome, asked_at, asked, time.monotonic() - asked)
 
     def _load(self, job_id: int, summary: Summary) -> ChangeBatch:
+        self._lock.check()
         try:
             batch = load_changes(self._source.name, job_id, lake=self._lake)
         except ContractViolation as violation:
@@ -313,6 +323,7 @@ class _MicroBatches(AbstractContextManager["_MicroBatches"]):
         self._batches += 1
         if self._batches % COMPACT_BATCHES == 0:
             began = time.monotonic()
+            self._lock.check()  # two that merge the same files at once would lose rows
             done = compaction.compact_day(self._source.name, lake=self._lake)
             self._show_to_dremio(item.stream for item in done)
             merged = ", ".join(f"{len(item.superseded)} of {item.stream}" for item in done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from lakehouse import connections
@@ -20,6 +20,10 @@ class MetadataStoreError(RuntimeError):
 
 class LockHeld(RuntimeError):
     """Somebody else is at what only one may do at a time."""
+
+
+class LockLost(MetadataStoreError):
+    """The session that held a lock has ended, and somebody else may be at it already."""
 
 
 @contextmanager
@@ -65,6 +69,7 @@ def connect(address: connections.Address) -> PostgresConnection:
             user=address.login,
             password=address.password,
             connect_timeout=5,
+            tcp_user_timeout=60_000,
             options="-c statement_timeout=60000 -c timezone=UTC",
             application_name="lakehouse",
         )
@@ -75,14 +80,50 @@ def connect(address: connections.Address) -> PostgresConnection:
         ) from error
 
 
+class Lock:
+    """A lock that is held.
+
+    Args:
+        name: What is locked.
+        connection: The session it belongs to.
+    """
+
+    def __init__(self, name: str, connection: PostgresConnection) -> None:
+        self._name = name
+        self._connection = connection
+
+    def check(self) -> None:
+        """Ask whether it is held still: a restarted database, or one that was away for long, has let go of it.
+
+        Raises:
+            LockLost: When it is not.
+        """
+        import psycopg2
+
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            self._connection.commit()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise LockLost(
+                f"The lock {self._name!r} is lost, PostgreSQL has ended its session: {str(error).strip()}. Nothing is "
+                "written any more; the next try takes it anew."
+            ) from error
+
+
 @contextmanager
-def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION, *, wait_seconds: float | None = None) -> Iterator[None]:
+def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION, *, wait_seconds: float | None = None) -> Iterator[Lock]:
     """Hold a lock while the block runs; whoever else asks for it waits. It goes when its holder dies.
+
+    Who writes again and again asks in between whether it is held still.
 
     Args:
         name: What is locked.
         conn_id: An Airflow connection of type postgres.
         wait_seconds: How long to wait for another holder; None: until it lets go.
+
+    Yields:
+        The lock.
 
     Raises:
         LockHeld: When somebody else has it after that time.
@@ -90,7 +131,7 @@ def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION, *, wait_seconds: flo
     """
     from psycopg2.errors import LockNotAvailable
 
-    with transaction(conn_id) as connection, connection.cursor() as cursor:
+    with closing(connect(connections.get(conn_id))) as connection, connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
         # To PostgreSQL, 0 is no limit.
         cursor.execute(
@@ -101,4 +142,4 @@ def exclusive(name: str, conn_id: str = DEFAULT_CONNECTION, *, wait_seconds: flo
         except LockNotAvailable as error:
             raise LockHeld(f"Somebody else holds the lock {name!r}, and did so for {wait_seconds:g} s.") from error
         connection.commit()  # the lock is the session's, and ends with it; no transaction stays open meanwhile
-        yield
+        yield Lock(name, connection)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
-from lakehouse.metadata_store import LockHeld, exclusive
+from lakehouse.metadata_store import LockHeld, LockLost, exclusive
 
 from .conftest import Platform
 
@@ -55,3 +55,17 @@ def test_who_cannot_wait_is_told_and_gets_the_lock_when_it_is_free(platform: Pla
             pass
     with exclusive("changes shop", wait_seconds=0.0):
         pass
+
+
+def test_a_lock_whose_session_the_database_has_ended_is_lost(platform: Platform) -> None:
+    def held() -> None:
+        with exclusive("changes shop") as lock:
+            lock.check()
+            with psycopg2.connect(platform.dsn("platform")) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+                assert cursor.fetchall() == [(True,)]
+            with exclusive("changes shop", wait_seconds=5.0):
+                lock.check()
+
+    with pytest.raises(LockLost, match="'changes shop' is lost"):
+        held()
