@@ -103,7 +103,10 @@ def _running(hook: DremioHook, task: dict[str, str]) -> list[str]:
 def _task(statement: str) -> dict[str, str]:
     """Return what the comment in front of a statement says of its Airflow task (``dbt/macros/query_comment.sql``)."""
     comment = statement.removeprefix("/* ").partition(" */")[0]
-    found: dict[str, str] = json.loads(comment).get("airflow", {})
+    try:
+        found: dict[str, str] = json.loads(comment).get("airflow", {})
+    except ValueError:
+        return {}  # another project's dbt, with a comment of its own
     return found
 
 

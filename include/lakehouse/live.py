@@ -176,12 +176,14 @@ def catch_up(source: str, connection_id: str) -> ChangeBatch | None:
         What was loaded; None when a live loop is at it.
 
     Raises:
+        LockLost: When a live loop may be at it, since the metadata database was away.
         ContractViolation: When changes of a stream wait in quarantine; the other streams are loaded.
         AirbyteError, LakeError, DremioError: When a step fails.
     """
     try:
-        with metadata_store.exclusive(_lock(source), wait_seconds=0.0):
+        with metadata_store.exclusive(_lock(source), wait_seconds=0.0) as lock:
             outcome = run_sync(public_api(), connection_id, timeout=_SYNC_TIMEOUT)
+            lock.check()
             try:
                 return load_changes(source, outcome.job_id)
             finally:

@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +16,12 @@ from airflow.exceptions import AirflowException
 from lakehouse import dag_parts
 from lakehouse.dbt_statements import NothingLeft, StatementsLeft, end_statements
 
+from tests.sandbox.airbyte.services import wait_until
+
 from .conftest import DBT, REPOSITORY, Lakehouse
 
 FORTY = ", ".join(f"({n})" for n in range(40))
 ENDLESS = "SELECT COUNT(*) AS c FROM " + ", ".join(f"(VALUES {FORTY}) AS t{i} (n)" for i in range(9))
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 def running(lakehouse: Lakehouse) -> set[str]:
@@ -61,12 +54,12 @@ def connected(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def left(connected: Lakehouse) -> Callable[..., str]:
     """Starts an endless statement as the dbt of a task does, and returns its job."""
 
-    def start(**task: str) -> str:
+    def start(comment: str | None = None, **task: str) -> str:
         ids = {"dag_id": "cdc_micro_batch", "run_id": "manual__1", "task_id": "merge_change_data", **task}
-        comment = json.dumps({"app": "dbt", "dbt_version": "1.11.16", "airflow": ids})
+        comment = comment or json.dumps({"app": "dbt", "dbt_version": "1.11.16", "airflow": ids})
         answer = connected.call("POST", "/api/v3/sql", json={"sql": f"/* {comment} */ {ENDLESS}"})
         job = str(answer.json()["id"])
-        until(lambda: job in running(connected))
+        wait_until(lambda: job in running(connected), "the statement runs", 60)
         return job
 
     return start
@@ -104,7 +97,7 @@ def test_what_a_killed_dbt_has_left_is_ended_and_no_traceback_hides_why(
     with caplog.at_level(logging.INFO):
         working = threading.Thread(target=execute)
         working.start()
-        (job,) = until(lambda: not working.is_alive() or running(connected))
+        (job,) = wait_until(lambda: not working.is_alive() or running(connected), "dbt's statement runs", 60)
         others = {left(task_id="transform.dbt_producer_watcher"), left(run_id="manual__2"), left(dag_id="daily_batch")}
         task.on_kill()
         working.join(30)
@@ -131,10 +124,10 @@ def test_the_next_try_ends_what_a_lost_one_has_left(connected: Lakehouse, left: 
 def test_of_a_task_that_runs_once_at_a_time_nothing_is_left_of_any_run(
     connected: Lakehouse, left: Callable[..., str]
 ) -> None:
-    other = left(task_id="dbt_tests.test")
+    others = {left(task_id="dbt_tests.test"), left('{"app": "dbt", of another project')}
     left(), left(dag_id="daily_batch", run_id="scheduled__1")
     NothingLeft(lambda _: None, one_at_a_time=True)(a_try(1))
-    assert running(connected) == {other}
+    assert running(connected) == others
 
 
 def test_a_statement_that_does_not_end_in_time_fails_the_try(connected: Lakehouse, left: Callable[..., str]) -> None:

@@ -62,6 +62,21 @@ def test_a_loop_that_has_lost_its_lock_writes_nothing_any_more(shop: Shop, monke
     assert loaded == [1]
 
 
+def test_a_catch_up_whose_lock_is_lost_during_its_sync_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = _Lock()
+
+    def lost_meanwhile(*_: Any, **__: Any) -> SimpleNamespace:
+        lock.lost = True
+        return SimpleNamespace(job_id=1)
+
+    monkeypatch.setattr(live.metadata_store, "exclusive", lambda *_, **__: nullcontext(lock))
+    monkeypatch.setattr(live, "public_api", lambda: None)
+    monkeypatch.setattr(live, "run_sync", lost_meanwhile)
+    monkeypatch.setattr(live, "load_changes", lambda *_: pytest.fail("it loads"))
+    with pytest.raises(LockLost):
+        live.catch_up("postgres_cdc", "connection")
+
+
 @pytest.mark.usefixtures("without_others")
 def test_a_loop_that_is_killed_cancels_the_sync_it_waits_for(shop: Shop, api: Any) -> None:
     shop.open.clear()

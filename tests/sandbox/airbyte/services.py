@@ -55,8 +55,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = START_S
     left = float(seconds)
     while left > 0:
         began = time.monotonic()
-        value = condition()
-        if value:
+        if value := condition():
             return value
         time.sleep(0.05)
         left -= min(time.monotonic() - began, _TURN_SECONDS)  # longer, and the machine was paused
@@ -305,11 +304,8 @@ class Client:
         self.login()
 
     def login(self) -> None:
-        answer = httpx.post(
-            f"{self.api}/applications/token",
-            data={"grant_type": "client_credentials", **self.credentials},
-            timeout=ANSWER_SECONDS,
-        )
+        form = {"grant_type": "client_credentials", **self.credentials}
+        answer = httpx.post(f"{self.api}/applications/token", data=form, timeout=ANSWER_SECONDS)
         answer.raise_for_status()
         self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
