@@ -20,12 +20,19 @@ from psycopg import errors, sql
 
 from sandbox.airbyte.connectors.base import CancelledSync, ConfiguredStream, ConnectorError
 from sandbox.airbyte.connectors.postgres import PostgresSource
-from sandbox.airbyte.connectors.postgres_arrow import RANGE_PAGES, SESSIONS, ArrowReader, _driver
+from sandbox.airbyte.connectors.postgres_arrow import (
+    BATCH_BYTES,
+    BATCHES_AHEAD,
+    RANGE_PAGES,
+    SESSIONS,
+    ArrowReader,
+    _driver,
+)
 from sandbox.airbyte.connectors.postgres_process import ReadingProcess
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 from tests.sandbox.airbyte.services import Postgres, wait_until
 
-ROWS = SESSIONS * RANGE_PAGES + 100
+ROWS = 2 * SESSIONS * RANGE_PAGES + 100
 SESSIONS_OF_SOURCE = "from pg_stat_activity where application_name = 'airbyte-source-postgres'"
 
 
@@ -44,6 +51,7 @@ def large(postgres: Postgres, schema: str) -> str:
     with psycopg.connect(postgres.dsn) as session:
         (pages,) = session.execute(f"select pg_relation_size('{schema}.large') / 8192".encode()).fetchone() or (0,)
     assert pages > SESSIONS * RANGE_PAGES
+    assert pages * 7000 > SESSIONS * (BATCHES_AHEAD + 1) * BATCH_BYTES
     return f"{schema}.large"
 
 
