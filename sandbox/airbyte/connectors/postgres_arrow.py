@@ -19,6 +19,7 @@ from sandbox.airbyte.connectors.postgres_types import Column, landed
 from sandbox.airbyte.connectors.read_ahead import read_ahead
 
 ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
+LOCK_NOT_AVAILABLE = "55P03"
 BATCH_BYTES = 4 * 1024 * 1024
 BATCHES_AHEAD = 3
 """For each session, so that none waits while the destination writes a row group."""
@@ -61,6 +62,8 @@ class ArrowReader:
 
         Of a large table each of :data:`SESSIONS` sessions reads one range of pages after the other. The others import
         the snapshot of the first one; all hold the lock that a query holds, so that no ``TRUNCATE`` comes in between.
+        Where one waits for the first session's lock already, the first session reads alone: another one would queue
+        behind it, and both would wait for the end of this reading.
 
         Args:
             select: ``select ... from`` the table.
@@ -80,10 +83,6 @@ class ArrowReader:
             snapshot, size_in_pages = batch.to_pylist()[0].values()
             imported = sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot))
             starts = range(0, max(size_in_pages, 1), RANGE_PAGES)
-            connections = [first]
-            while len(connections) < min(SESSIONS, len(starts)):
-                connections.append(self._connected(sessions))
-                self._execute(connections[-1], begin, imported, lock)
             taken = iter(starts)  # by whichever session is free
 
             def statement(start: int) -> sql.Composable:
@@ -91,8 +90,20 @@ class ArrowReader:
                 where = pages if condition is None else sql.SQL("{} and ({})").format(pages, condition)
                 return sql.SQL("{} where {}").format(select, where)
 
-            parts = [self._landed(each, map(statement, taken), columns) for each in connections]
-            yield from read_ahead(*parts, ahead=BATCHES_AHEAD)
+            def another() -> Generator[pa.RecordBatch, None, None]:
+                with ExitStack() as session:
+                    connection = self._connected(session)
+                    self._execute(connection, begin, imported)
+                    try:
+                        self._execute(connection, sql.SQL("{} nowait").format(lock))
+                    except adbc_driver_manager.Error as error:
+                        if error.sqlstate != LOCK_NOT_AVAILABLE:
+                            raise
+                    else:
+                        yield from self._landed(connection, map(statement, taken), columns)
+
+            others = [another() for _ in range(min(SESSIONS, len(starts)) - 1)]
+            yield from read_ahead(self._landed(first, map(statement, taken), columns), *others, ahead=BATCHES_AHEAD)
 
     def interrupt(self) -> None:
         """Ask PostgreSQL to cancel what runs; what has not begun does not begin any more."""

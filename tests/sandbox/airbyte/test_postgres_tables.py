@@ -6,7 +6,7 @@ import multiprocessing
 import random
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_every_row_comes_once_as_it_was_when_reading_began(
 ) -> None:
     reading = batches(source)
     found = [next(reading)]
-    assert count(postgres, SESSIONS_OF_SOURCE) == SESSIONS
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == SESSIONS, "both sessions read", 5)
     postgres.execute(
         f"delete from {large} where i % 2 = 0",
         f"update {large} set i = -i",
@@ -82,16 +82,13 @@ def test_every_row_comes_once_as_it_was_when_reading_began(
     assert sorted(pa.concat_batches(found)["i"].to_pylist()) == list(range(1, ROWS + 1))
 
 
-def test_what_happens_before_the_second_session_is_not_seen_by_it(
-    postgres: Postgres, source: PostgresSource, large: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def before_the_second_session(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Have a table read in this process, and something happen before its second session connects."""
     connect, connections = ArrowReader._connected, []
 
     def connected(reader: ArrowReader, sessions: Any) -> Any:
         if connections:
-            with pytest.raises(errors.LockNotAvailable):
-                postgres.execute("set lock_timeout = '100ms'", f"truncate {large}")
-            postgres.execute(f"delete from {large}")
+            happens()
         connections.append(connect(reader, sessions))
         return connections[-1]
 
@@ -100,8 +97,40 @@ def test_what_happens_before_the_second_session_is_not_seen_by_it(
 
     monkeypatch.setattr(ArrowReader, "_connected", connected)
     monkeypatch.setattr(ReadingProcess, "read", read_here)
+
+
+def test_what_happens_before_the_second_session_is_not_seen_by_it(
+    postgres: Postgres, source: PostgresSource, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened = []
+
+    def happens() -> None:
+        with pytest.raises(errors.LockNotAvailable):
+            postgres.execute("set lock_timeout = '100ms'", f"truncate {large}")
+        postgres.execute(f"delete from {large}")
+        happened.append(True)
+
+    before_the_second_session(monkeypatch, happens)
     assert sum(batch.num_rows for batch in batches(source)) == ROWS
-    assert len(connections) == SESSIONS
+    assert happened == [True] * (SESSIONS - 1)
+
+
+def test_a_truncate_that_waits_already_does_not_stop_the_reading(
+    postgres: Postgres, source: PostgresSource, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = "from pg_stat_activity where wait_event_type = 'Lock'"
+    with ThreadPoolExecutor() as threads:
+        truncates = []
+
+        def happens() -> None:
+            truncates.append(threads.submit(postgres.execute, "set lock_timeout = '60s'", f"truncate {large}"))
+            wait_until(lambda: count(postgres, waiting) == 1, "it waits", 10)
+
+        before_the_second_session(monkeypatch, happens)
+        assert sum(batch.num_rows for batch in batches(source)) == ROWS
+        (truncate,) = truncates
+        truncate.result()
+    assert count(postgres, f"from {large}") == 0
 
 
 def test_a_truncate_waits_for_the_reading_to_end(postgres: Postgres, source: PostgresSource, large: str) -> None:
