@@ -48,6 +48,9 @@ _UPSERT_MICRO_BATCH = """
            EXCLUDED.metadata_seconds, EXCLUDED.warm_seconds, EXCLUDED.oldest_seconds, EXCLUDED.late,
            EXCLUDED.slot_lag_bytes)
 """
+MICRO_BATCH_DAYS = 30
+"""Days that micro-batches are kept: a loop under load makes some ten thousand a day."""
+_FORGET_MICRO_BATCHES = "DELETE FROM micro_batch_history WHERE shown_at < %s - make_interval(days => %s)"
 _FORGET_WARMING = "DELETE FROM chart_warming_history WHERE dag_id = %s AND run_id = %s"
 _INSERT_WARMING = """
     INSERT INTO chart_warming_history
@@ -165,6 +168,7 @@ def record_warming(result: Mapping[str, Any] | None, dag_id: str, run_id: str) -
 
 def record_micro_batch(batch: MicroBatch, dag_id: str, run_id: str, slot_lag: int) -> None:
     """Keep one micro-batch in ``micro_batch_history``; one that is shown again after a kill has its last time there.
+    What is older than :data:`MICRO_BATCH_DAYS` goes.
 
     Args:
         batch: The micro-batch.
@@ -184,6 +188,7 @@ def record_micro_batch(batch: MicroBatch, dag_id: str, run_id: str, slot_lag: in
     )  # fmt: skip
     with metadata_store.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(_UPSERT_MICRO_BATCH, row)
+        cursor.execute(_FORGET_MICRO_BATCHES, (batch.shown_at.replace(tzinfo=None), MICRO_BATCH_DAYS))
 
 
 def _airflow_ids(context: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,17 @@ import pytest
 from lakehouse import setup
 from lakehouse.airbyte import public_api
 from lakehouse.bronze import load_sync
+from lakehouse.changes import ChangeBatch
 from lakehouse.config import load_streams
 from lakehouse.exceptions import RowCountMismatch
-from lakehouse.history import load_dbt_invocation, record_dbt_invocation, record_warming
+from lakehouse.history import (
+    MICRO_BATCH_DAYS,
+    load_dbt_invocation,
+    record_dbt_invocation,
+    record_micro_batch,
+    record_warming,
+)
+from lakehouse.live import MicroBatch
 from lakehouse.logs import LogShippingError, documents, ship_sync_logs
 from lakehouse.setup import airbyte
 from lakehouse.sync_watch import run_sync
@@ -342,6 +351,24 @@ def test_what_became_of_each_chart_is_kept_of_the_last_try(tables: Platform) -> 
     assert record_warming({"charts": [warmed("Revenue")]}, "daily_batch", "manual__1") == 1
     assert record_warming(None, "daily_batch", "manual__2") == 0
     assert [row[:2] for row in query(tables, sql)] == [("manual__1", "Revenue")]
+
+
+def test_micro_batches_are_kept_for_a_while_with_the_time_they_were_shown_last(tables: Platform) -> None:
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
+    steps = dict.fromkeys(("sync", "load", "metadata", "warm"), 0.5)
+
+    def record(job_id: int, shown_at: datetime) -> None:
+        batch = MicroBatch("shop", ChangeBatch(job_id, {"orders": 3}), shown_at, shown_at, steps, 2.0)
+        record_micro_batch(batch, "cdc_micro_batch", "manual__1", 0)
+
+    kept = "SELECT job_id, shown_at FROM micro_batch_history ORDER BY job_id"
+    days = timedelta(days=MICRO_BATCH_DAYS)
+    record(1, now - days - timedelta(seconds=1))
+    record(2, now - days)
+    assert [job_id for job_id, _ in query(tables, kept)] == [1, 2]
+    record(3, now - timedelta(seconds=1))
+    record(3, now)
+    assert query(tables, kept) == [(job_id, at.replace(tzinfo=None)) for job_id, at in ((2, now - days), (3, now))]
 
 
 def test_history_does_not_stop_the_data(
