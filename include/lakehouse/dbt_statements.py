@@ -100,14 +100,14 @@ def _running(hook: DremioHook, task: dict[str, str]) -> list[str]:
     return [str(row["job_id"]) for row in rows if task.items() <= _task(str(row["query"])).items()]
 
 
-def _task(statement: str) -> dict[str, str]:
+def _task(statement: str) -> dict[str, Any]:
     """Return what the comment in front of a statement says of its Airflow task (``dbt/macros/query_comment.sql``)."""
     comment = statement.removeprefix("/* ").partition(" */")[0]
     try:
-        found: dict[str, str] = json.loads(comment).get("airflow", {})
+        found = json.loads(comment).get("airflow")
     except ValueError:
-        return {}  # another project's dbt, with a comment of its own
-    return found
+        found = None
+    return found if isinstance(found, dict) else {}  # another project's dbt has a comment of its own
 
 
 def _of(task: Any) -> dict[str, str]:

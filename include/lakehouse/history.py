@@ -49,7 +49,7 @@ _UPSERT_MICRO_BATCH = """
            EXCLUDED.slot_lag_bytes)
 """
 MICRO_BATCH_DAYS = 30
-"""Days that micro-batches are kept: a loop under load makes some ten thousand a day."""
+"""Days that micro-batches are kept: a loop under load makes more than fifty thousand a day."""
 _FORGET_MICRO_BATCHES = "DELETE FROM micro_batch_history WHERE shown_at < %s - make_interval(days => %s)"
 _FORGET_WARMING = "DELETE FROM chart_warming_history WHERE dag_id = %s AND run_id = %s"
 _INSERT_WARMING = """

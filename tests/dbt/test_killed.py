@@ -124,7 +124,8 @@ def test_the_next_try_ends_what_a_lost_one_has_left(connected: Lakehouse, left: 
 def test_of_a_task_that_runs_once_at_a_time_nothing_is_left_of_any_run(
     connected: Lakehouse, left: Callable[..., str]
 ) -> None:
-    others = {left(task_id="dbt_tests.test"), left('{"app": "dbt", of another project')}
+    foreign = '{"app": "dbt", of another project', '{"app": "dbt", "airflow": "3.3"}'
+    others = {left(task_id="dbt_tests.test"), *map(left, foreign)}
     left(), left(dag_id="daily_batch", run_id="scheduled__1")
     NothingLeft(lambda _: None, one_at_a_time=True)(a_try(1))
     assert running(connected) == others

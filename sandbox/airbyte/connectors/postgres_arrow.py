@@ -20,6 +20,7 @@ from sandbox.airbyte.connectors.read_ahead import read_ahead
 
 ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
 LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code of the error of ``nowait``."""
 BATCH_BYTES = 4 * 1024 * 1024
 BATCHES_AHEAD = 3
 """For each session, so that none waits while the destination writes a row group."""
