@@ -32,8 +32,13 @@ with app.app_context():
     from superset.common.query_context_factory import QueryContextFactory
     from superset.connectors.sqla.models import SqlaTable
     from superset.daos.chart import ChartDAO
+    from superset.daos.datasource import DatasourceDAO
+    from superset.daos.exceptions import (
+        DatasourceNotFound, DatasourceTypeNotSupportedError, DatasourceValueIsIncorrect
+    )
     from superset.models import core
     from superset.models.slice import Slice
+    from superset.utils.core import DatasourceType
 
     # The same engine again, for the same address and options only.
     now = [0.0]
@@ -88,6 +93,27 @@ with app.app_context():
     assert found.cache_timeout == 60
     assert len(statements) == 1 and "FROM tables" not in statements[0], statements
     assert found.table.id == dataset_id
+
+    # A dataset is read once in a request, with its database; one that is not there is refused as before.
+    db.session.expunge_all()
+    statements.clear()
+    names = [("table", dataset_id), (DatasourceType.TABLE, dataset_id), ("table", str(dataset_id))]
+    read = [DatasourceDAO.get_datasource(kind, name) for kind, name in names]
+    assert {id(one) for one in read} == {id(read[0])} and read[0].id == dataset_id
+    assert read[0].database.database_name == "warehouse"
+    assert len(statements) == 1, statements
+    assert DatasourceDAO.get_datasource("table", str(read[0].uuid)) is read[0]
+    for kind, name, refusal in (
+        ("table", dataset_id + 1, DatasourceNotFound),
+        ("query", dataset_id, DatasourceNotFound),
+        ("table", "none", DatasourceValueIsIncorrect),
+        ("cube", dataset_id, DatasourceTypeNotSupportedError),
+    ):
+        try:
+            DatasourceDAO.get_datasource(kind, name)
+        except refusal:
+            continue
+        raise AssertionError((kind, name))
 
     # One schema for all questions, and none has anything of the one before.
     assert api.ChartDataQueryContextSchema() is api.ChartDataQueryContextSchema()

@@ -40,19 +40,31 @@ async def ask(sender: Sender, query: PageQuery, dashboard_id: int, *, force: boo
     :raises SupersetError: It failed.
     :raises msgspec.DecodeError: The answer is none of Superset's.
     """
-    return await send(sender, query.request_body(force=force), dashboard_id, query.chart_id)
+    return await send(sender, query.request_body(force=force), dashboard_id, query.chart_id, keep_connection=not force)
 
 
-async def send(sender: Sender, body: Mapping[str, Any], dashboard_id: int, chart_id: int | None = None) -> Answer:
+async def send(
+    sender: Sender,
+    body: Mapping[str, Any],
+    dashboard_id: int,
+    chart_id: int | None = None,
+    *,
+    keep_connection: bool = True,
+) -> Answer:
     """Send one request for chart data; arguments and errors as for :func:`ask`.
 
     :param body: Of ``POST /api/v1/chart/data``.
     :param chart_id: The chart, where the request is of one only: the server reads its cache timeout.
+    :param keep_connection: Whether the connection serves the next request too. Whichever of Superset's workers is free
+        takes a new one; a kept one stays with its worker, however busy that is.
     """
     params: dict[str, Any] = {"dashboard_id": dashboard_id}
     if chart_id is not None:
         params["form_data"] = json.dumps({"slice_id": chart_id})
-    response = await sender.send("POST", protocol.CHART_DATA_PATH, json=body, params=params, idempotent=True)
+    headers = {} if keep_connection else {"Connection": "close"}
+    response = await sender.send(
+        "POST", protocol.CHART_DATA_PATH, json=body, params=params, headers=headers, idempotent=True
+    )
     return decode(response.content)
 
 

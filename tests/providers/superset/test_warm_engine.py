@@ -42,6 +42,14 @@ def test_cold_queries_run_in_parallel_but_not_more_than_allowed(superset: Any, c
     assert (result["warm"], board.most_at_once) == (12, 3)
 
 
+def test_whichever_worker_is_free_gets_the_next_cold_query(superset: Any, context: Any) -> None:
+    ScriptedDashboard(superset, charts=6)
+    operator(concurrency=1).execute(context)
+    asked = [request for request in superset.server.requests if request.path.endswith("/chart/data")]
+    closed = {(request.body["force"], request.headers.get("connection") == "close") for request in asked}
+    assert closed == {(True, True), (False, False)}
+
+
 def test_the_slowest_of_the_last_run_come_first_and_new_ones_before_them(superset: Any, context: Any) -> None:
     board = ScriptedDashboard(superset, charts=4)
     durations = {"superset_default/1": 10.0, "superset_default/2": 900.0, "superset_default/4": 50.0}
