@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -98,22 +98,41 @@ class Person:
         """
         page = self._context.new_page()
         visit = Visit(page)
-        pending: dict[Request, float] = {}
-        page.on("request", lambda request: pending.update({request: time.monotonic()}) if _asks(request) else None)
-        page.on("response", lambda response: _note(response, visit, pending))
-        page.on("requestfailed", lambda request: pending.pop(request, None))
+        questions = _Questions(page)
         started = time.monotonic()
         page.goto(self._address + path, timeout=timeout * 1000, wait_until="domcontentloaded")
         page.locator("[data-test='grid-container'], .grid-container").first.wait_for(timeout=timeout * 1000)
-        visit.seconds = _settle(page, pending, timeout) - started
+        visit.seconds = _settle(page, questions, timeout) - started
         visited: set[str] = set()
         more = True
         while more:
+            visit.requests += questions.take_answered()
             if look:
                 look(page, _open_tab(page))
             if more := tabs and _open_next_tab(page, visited):
-                _settle(page, pending, timeout)
+                _settle(page, questions, timeout)
         return visit
+
+
+class _Questions:
+    """What a page asks for the data of its charts. Read when it is quiet: reading delays the answers that follow."""
+
+    def __init__(self, page: Page) -> None:
+        self.pending: set[Request] = set()
+        self._answered: list[Request] = []
+        page.on("request", lambda request: self.pending.add(request) if _asks(request) else None)
+        page.on("requestfinished", self._note)
+        page.on("requestfailed", lambda request: self.pending.discard(request))
+
+    def _note(self, request: Request) -> None:
+        if request in self.pending:
+            self.pending.remove(request)
+            self._answered.append(request)
+
+    def take_answered(self) -> list[ChartDataRequest]:
+        """What was answered since the last call, in that order."""
+        answered, self._answered = self._answered, []
+        return [_read(request) for request in answered]
 
 
 @contextmanager
@@ -168,40 +187,36 @@ def _asks(request: Request) -> bool:
     return request.method == "POST" and urlsplit(request.url).path.endswith("/api/v1/chart/data")
 
 
-def _note(response: Response, visit: Visit, pending: dict[Request, float]) -> None:
-    request = response.request
-    if not _asks(request):
-        return
-    response.finished()
-    milliseconds = max(request.timing["responseEnd"] - request.timing["requestStart"], 0.0)
-    answer = response.json()
+def _read(request: Request) -> ChartDataRequest:
+    response = request.response()
+    assert response is not None
+    timing = request.timing
     query = parse_qs(urlsplit(request.url).query)
-    visit.requests.append(
-        ChartDataRequest(
-            body=json.loads(request.post_data or "{}"),
-            form_data=json.loads(query.get("form_data", ["{}"])[0]),
-            status=response.status,
-            results=list(answer.get("result") or []),
-            milliseconds=milliseconds,
-            waited_milliseconds=max(request.timing["requestStart"], 0.0),
-        )
+    return ChartDataRequest(
+        body=json.loads(request.post_data or "{}"),
+        form_data=json.loads(query.get("form_data", ["{}"])[0]),
+        status=response.status,
+        results=list(response.json().get("result") or []),
+        milliseconds=max(timing["responseEnd"] - timing["requestStart"], 0.0),
+        waited_milliseconds=max(timing["requestStart"], 0.0),
     )
-    pending.pop(request, None)
 
 
-def _settle(page: Page, pending: dict[Request, float], timeout: float) -> float:
+def _settle(page: Page, questions: _Questions, timeout: float) -> float:
     """Wait until nothing is asked and nothing turns for a while; return when that began."""
     deadline = time.monotonic() + timeout
     quiet_since: float | None = None
     while time.monotonic() < deadline:
-        if pending or page.locator(_LOADING).count():
+        if questions.pending or page.locator(_LOADING).count():
             quiet_since = None
         else:
             quiet_since = quiet_since or time.monotonic()
             if time.monotonic() - quiet_since >= QUIET_SECONDS:
                 return quiet_since
         page.wait_for_timeout(100)
-    raise TimeoutError(f"{page.url} was not drawn after {timeout:.0f} s; {len(pending)} requests are without an answer")
+    raise TimeoutError(
+        f"{page.url} was not drawn after {timeout:.0f} s; {len(questions.pending)} requests have no answer"
+    )
 
 
 def _open_tab(page: Page) -> str:
