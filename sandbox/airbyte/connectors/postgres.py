@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -69,6 +70,8 @@ class PostgresSource:
         self.schemas: list[str] = configuration.get("schemas") or ["public"]
         options = f"-c statement_timeout={STATEMENT_MILLISECONDS} -c timezone=UTC"
         self._parameters = postgres_session.parameters(configuration, "airbyte-source-postgres", options)
+        # Not a method of this object, which would keep itself alive, and a process that waits for its task.
+        self._failed = partial(_failed, self.address)
         self.process = ReadingProcess(conninfo.make_conninfo(**self._parameters), self._failed)
         self._xmin = configuration.get("replication_method", {}).get("method") == "Xmin"
         self._asking: psycopg.Connection[Any] | None = None
@@ -117,6 +120,7 @@ class PostgresSource:
             ConnectorError: if the table or a selected column is gone, or the cursor cannot be one.
         """
         stream = configured.stream
+        self.process.prepare()
         table = self._tables().get((stream.namespace or "public", stream.name))
         if table is None:
             message = f"PostgreSQL at {self.address}: table {stream.namespace}.{stream.name} does not exist any more."
@@ -185,7 +189,8 @@ class PostgresSource:
                 found.keys.append((key_position, column))
         return tables
 
-    def _failed(self, reason: str) -> ConnectorError:
-        text = " ".join(reason.split())
-        message = f"PostgreSQL at {self.address}: {text}. Check that it is running and that the credentials are right."
-        return ConnectorError(message, "source", postgres_session.failure_type(text))
+
+def _failed(address: str, reason: str) -> ConnectorError:
+    text = " ".join(reason.split())
+    message = f"PostgreSQL at {address}: {text}. Check that it is running and that the credentials are right."
+    return ConnectorError(message, "source", postgres_session.failure_type(text))

@@ -45,6 +45,13 @@ class ArrowReader:
         self._running: set[Any] = set()
         self._interrupted = False
         self._lock = threading.Lock()
+        self._waiting: list[tuple[ExitStack, adbc_driver_manager.AdbcConnection]] = []
+
+    def connect(self) -> None:
+        """Connect a session for what is read first."""
+        with ExitStack() as session:
+            connection = self._connected(session)
+            self._waiting.append((session.pop_all(), connection))
 
     def query(self, statement: sql.Composable, columns: list[Column]) -> Iterator[pa.RecordBatch]:
         """Yield the result of ``statement`` in its order, in batches of about 4 MB; the next one is read ahead.
@@ -115,6 +122,10 @@ class ArrowReader:
                     statement.cancel()
 
     def _connected(self, sessions: ExitStack) -> adbc_driver_manager.AdbcConnection:
+        if self._waiting:
+            session, ready = self._waiting.pop()
+            sessions.enter_context(session)
+            return ready
         database = sessions.enter_context(adbc_driver_manager.AdbcDatabase(driver=_driver(), uri=self._uri))
         connection: adbc_driver_manager.AdbcConnection = sessions.enter_context(
             adbc_driver_manager.AdbcConnection(database)

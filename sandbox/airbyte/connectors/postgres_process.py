@@ -1,8 +1,8 @@
 """Reading over ADBC in a process of its own, as each of Airbyte's connectors has one: what kills it kills one read.
 
 A server of :mod:`multiprocessing` that has the libraries loaded already forks it in some milliseconds. What it reads
-comes as an Arrow IPC stream through a pipe, which also holds it back. A second pipe takes interrupts there and brings
-the outcome back; the process ends when that is closed, by whomever, so that it never outlives this one.
+comes in shared memory, which also holds it back. A pipe takes the task and interrupts there and brings the outcome
+back; the process ends when that is closed, by whomever, so that it never outlives this one.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from io import BufferedReader
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from sandbox.airbyte.connectors.base import CancelledSync, ConnectorError
 from sandbox.airbyte.connectors.postgres_arrow import ERRORS, ArrowReader
+from sandbox.airbyte.connectors.shared_batches import BatchReceiver, BatchSender
 
 CANCEL_SECONDS = 2
 """How long the end of a process may take; it tells PostgreSQL to cancel its queries first."""
@@ -29,6 +30,24 @@ CANCEL_SECONDS = 2
 _CONTEXT = get_context("forkserver")
 # Libraries by their names, too: the server may have another path than this process, and then skips our module.
 _CONTEXT.set_forkserver_preload(["adbc_driver_postgresql", "numpy", "psycopg.sql", "pyarrow.compute", __name__])
+
+
+Reading = Callable[..., Iterator[pa.RecordBatch]]
+"""A method of :class:`ArrowReader`, as a function."""
+
+
+class _Process(NamedTuple):
+    """A process that is connected, or about to be, and waits for its task.
+
+    Attributes:
+        process: as :mod:`multiprocessing` knows it.
+        receiver: gets what it reads.
+        control: takes the task and interrupts, brings the outcome.
+    """
+
+    process: BaseProcess
+    receiver: BatchReceiver
+    control: Connection
 
 
 class ReadingProcess:
@@ -43,15 +62,23 @@ class ReadingProcess:
         self._uri = uri
         self._failed = failed
         self._running: set[Connection] = set()
+        self._next: Future[_Process] | None = None
         self._interrupted = False
         self._lock = threading.Lock()
+        self._starting = ThreadPoolExecutor(1, "reading-process")
         forkserver.ensure_running()  # loads its libraries meanwhile
 
-    def read(self, reading: Callable[..., Iterator[pa.RecordBatch]], *arguments: Any) -> Iterator[pa.RecordBatch]:
+    def prepare(self) -> None:
+        """Have the process of the next read start and connect meanwhile; it ends with this object if none comes."""
+        with self._lock:
+            if self._next is None:
+                self._next = self._starting.submit(_started, self._uri)
+
+    def read(self, reading: Reading, *arguments: Any) -> Iterator[pa.RecordBatch]:
         """Yield what a method of :class:`ArrowReader` yields.
 
         Args:
-            reading: the method, as a function.
+            reading: the method.
             arguments: its arguments; they are pickled.
 
         Raises:
@@ -59,20 +86,20 @@ class ReadingProcess:
             CancelledSync: if it was interrupted.
             RuntimeError: if it fails in another way; the traceback is in this process's standard error.
         """
-        batches, batches_there = _CONTEXT.Pipe(duplex=False)
-        control, control_there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(
-            target=_serve, args=(self._uri, reading, arguments, batches_there, control_there), daemon=True
-        )
-        with batches, control:
-            with batches_there, control_there:
-                process.start()
+        self.prepare()
+        with self._lock:
+            prepared, self._next = self._next, None
+        assert prepared is not None
+        process, receiver, control = prepared.result()
+        with control:
             try:
                 with self._lock:
                     self._running.add(control)
                     if self._interrupted:
                         raise CancelledSync
-                yield from self._received(batches, control, process)
+                    with suppress(OSError):  # it has ended already, and left its outcome
+                        control.send((reading, arguments))
+                yield from self._received(receiver, control, process)
             finally:
                 with self._lock:
                     self._running.discard(control)
@@ -88,13 +115,8 @@ class ReadingProcess:
                 with suppress(OSError):  # it has just ended
                     control.send_bytes(b"interrupt")
 
-    def _received(self, batches: Connection, control: Connection, process: BaseProcess) -> Iterator[pa.RecordBatch]:
-        broken = None
-        try:
-            with open(batches.fileno(), "rb", closefd=False) as pipe:
-                yield from _stream(pipe)
-        except (OSError, pa.ArrowException) as error:  # the process has died in the middle of a batch
-            broken = error
+    def _received(self, receiver: BatchReceiver, control: Connection, process: BaseProcess) -> Iterator[pa.RecordBatch]:
+        yield from receiver.batches()
         try:
             outcome = control.recv()
         except (OSError, EOFError):
@@ -102,45 +124,42 @@ class ReadingProcess:
             if process.exitcode == 1:
                 raise RuntimeError("the process that reads has ended with exit status 1; see its traceback") from None
             outcome = "the connection was lost: the process that read from it has died"
-        if outcome is None and broken is None:
+        if outcome is None:
             return
         if self._interrupted:
             raise CancelledSync
-        raise self._failed(outcome or str(broken)) from broken
+        raise self._failed(outcome)
 
 
-def _stream(pipe: BufferedReader) -> Iterator[pa.RecordBatch]:
-    if pipe.peek(1):  # else there was no batch, and no schema either
-        with pa.ipc.open_stream(pipe) as stream:
-            yield from stream
+def _started(uri: str) -> _Process:
+    receiver = BatchReceiver()
+    control, control_there = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=_serve, args=(uri, receiver.sender, control_there), daemon=True)
+    with closing(receiver.sender), control_there:
+        process.start()
+    return _Process(process, receiver, control)
 
 
-def _serve(
-    uri: str,
-    reading: Callable[..., Iterator[pa.RecordBatch]],
-    arguments: tuple[Any, ...],
-    batches: Connection,
-    control: Connection,
-) -> None:
-    """Read in this process; the outcome is None, or a text that says why it failed."""
+def _serve(uri: str, sender: BatchSender, control: Connection) -> None:
+    """Connect, and read what the task says; the outcome is None, or a text that says why it failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process that reads from the pipe
     reader = ArrowReader(uri)
-    threading.Thread(target=_obey, args=(control, reader), daemon=True).start()
     outcome = None
-    writer = None
     try:
-        with open(batches.fileno(), "wb", closefd=False) as pipe:
-            for batch in reading(reader, *arguments):
-                if writer is None:
-                    writer = pa.ipc.new_stream(pipe, batch.schema)
-                writer.write_batch(batch)
-            if writer is not None:
-                writer.close()
+        try:
+            reader.connect()
+        finally:  # whoever has the task waits for the outcome
+            reading, arguments = control.recv()
+            threading.Thread(target=_obey, args=(control, reader), daemon=True).start()
+        for batch in reading(reader, *arguments):
+            sender.send(batch)
+    except EOFError:  # nobody has a task any more, or takes what it yields
+        return
     except CancelledSync:
         outcome = "interrupted"
     except ERRORS as error:
         outcome = str(error)
-    batches.close()
+    sender.close()
     control.send(outcome)
 
 

@@ -30,7 +30,7 @@ from sandbox.airbyte.connectors.postgres_arrow import (
 )
 from sandbox.airbyte.connectors.postgres_process import ReadingProcess
 from sandbox.airbyte.connectors.read_ahead import read_ahead
-from tests.sandbox.airbyte.services import Postgres, wait_until
+from tests.sandbox.airbyte.services import Postgres, free_port, wait_until
 
 ROWS = 2 * SESSIONS * RANGE_PAGES + 100
 SESSIONS_OF_SOURCE = "from pg_stat_activity where application_name = 'airbyte-source-postgres'"
@@ -234,6 +234,23 @@ def test_the_process_ends_with_the_one_that_reads_from_it(postgres: Postgres) ->
     finally:
         parent.kill()
     wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the session ends", 5)
+
+
+def test_a_process_without_a_task_ends_with_its_source(postgres: Postgres) -> None:
+    source = PostgresSource(postgres.configuration())
+    source.process.prepare()
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 1, "it connects", 60)
+    del source
+    wait_until(lambda: count(postgres, SESSIONS_OF_SOURCE) == 0, "the session ends", 5)
+
+
+def test_a_process_that_cannot_connect_says_why(postgres: Postgres) -> None:
+    source = PostgresSource({**postgres.configuration(), "port": free_port()})
+    source.process.prepare()
+    for _ in range(2):  # one that has failed before it gets its task, and one that has it already
+        with pytest.raises(ConnectorError, match="refused") as caught:
+            list(source.process.read(ArrowReader.query, sql.SQL("select 1"), []))
+        assert caught.value.failure_type == "transient_error"
 
 
 def test_a_fault_of_ours_is_not_a_lost_connection(source: PostgresSource) -> None:
