@@ -1,8 +1,9 @@
 """What Superset does anew for every query of a chart although nothing has changed, done once.
 
 A cold query asks for the engine of its database four times, each of which is made from nothing, and the one that it
-runs on asks the database for its version and its settings. Every query, cached or not, reads its dataset twice more, once
-for its parts and once with its chart, then the dataset's database, and makes five schemas to read its question with.
+runs on asks the database for its version and its settings. Every query, cached or not, reads its dataset twice more,
+once for its parts and once with its chart, then the dataset's database, and makes five schemas to read its question
+with.
 """
 
 from __future__ import annotations
