@@ -111,6 +111,7 @@ class Person:
                 look(page, _open_tab(page))
             if more := tabs and _open_next_tab(page, visited):
                 _settle(page, questions, timeout)
+        visit.requests += questions.take_answered()
         return visit
 
 

@@ -116,7 +116,11 @@ class ReadingProcess:
                     control.send_bytes(b"interrupt")
 
     def _received(self, receiver: BatchReceiver, control: Connection, process: BaseProcess) -> Iterator[pa.RecordBatch]:
-        yield from receiver.batches()
+        broken = None
+        try:
+            yield from receiver.batches()
+        except OSError as error:  # the process has died in the middle of a message
+            broken = error
         try:
             outcome = control.recv()
         except (OSError, EOFError):
@@ -124,11 +128,11 @@ class ReadingProcess:
             if process.exitcode == 1:
                 raise RuntimeError("the process that reads has ended with exit status 1; see its traceback") from None
             outcome = "the connection was lost: the process that read from it has died"
-        if outcome is None:
+        if outcome is None and broken is None:
             return
         if self._interrupted:
             raise CancelledSync
-        raise self._failed(outcome)
+        raise self._failed(outcome or str(broken)) from broken
 
 
 def _started(uri: str) -> _Process:
@@ -142,7 +146,7 @@ def _started(uri: str) -> _Process:
 
 def _serve(uri: str, sender: BatchSender, control: Connection) -> None:
     """Connect, and read what the task says; the outcome is None, or a text that says why it failed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process that reads from the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process that has started this one
     reader = ArrowReader(uri)
     outcome = None
     try:

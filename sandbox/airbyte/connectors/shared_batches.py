@@ -92,13 +92,17 @@ class BatchReceiver:
         self.sender = BatchSender(memory, filled, released)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield what is sent until the sender is closed, by itself or by the end of its process."""
+        """Yield what is sent until the sender is closed, by itself or by the end of its process.
+
+        Raises:
+            OSError: if that happens in the middle of a message.
+        """
         with self._filled:
             while True:
                 try:
                     message = self._filled.recv()
                     stream = self._filled.recv_bytes() if message is None else self._stream(*message)
-                except (EOFError, OSError):
+                except EOFError:
                     return
                 with pa.ipc.open_stream(stream) as reader:
                     yield reader.read_next_batch()

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -246,8 +247,9 @@ def test_a_process_without_a_task_ends_with_its_source(postgres: Postgres) -> No
 
 def test_a_process_that_cannot_connect_says_why(postgres: Postgres) -> None:
     source = PostgresSource({**postgres.configuration(), "port": free_port()})
-    source.process.prepare()
-    for _ in range(2):  # one that has failed before it gets its task, and one that has it already
+    for seconds in (0.0, 1.0):  # one that gets its task while it connects, and one that has failed before
+        source.process.prepare()
+        time.sleep(seconds)
         with pytest.raises(ConnectorError, match="refused") as caught:
             list(source.process.read(ArrowReader.query, sql.SQL("select 1"), []))
         assert caught.value.failure_type == "transient_error"

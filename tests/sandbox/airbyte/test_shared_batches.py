@@ -92,6 +92,14 @@ def test_a_sender_that_is_killed_ends_the_batches() -> None:
     assert [one.num_rows for one in received] == [50_000] * 3
 
 
+def test_a_message_that_is_cut_is_no_end() -> None:
+    receiver = BatchReceiver()
+    with closing(receiver.sender):
+        os.write(receiver.sender._filled.fileno(), (100).to_bytes(4, "big") + b"begun")
+    with pytest.raises(OSError, match="end of file during message"):
+        list(receiver.batches())
+
+
 def test_a_receiver_that_stops_lets_the_sender_end() -> None:
     with sending(COUNT) as (receiver, process):
         batches = receiver.batches()
